@@ -1,0 +1,64 @@
+# The README's two commands, each good as the first one on a fresh clone:
+#
+#   make serve    the daemon in the foreground, on loopback; ARGS="--listen unix:/tmp/s" is passed on
+#   make test     everything that is checked before a change goes in
+#
+# Both make .venv when it is not there, and bring it up to date when setup.cfg or pyproject.toml changed.
+# PYTHON=/path/to/python3.12 chooses the Python that .venv is made with.
+
+VENV := .venv
+BIN := $(VENV)/bin
+PYTHON ?=
+ARGS ?=
+
+# What mypy and ruff read. Folders that are not there yet are passed over.
+CODE := $(wildcard sockserv tests examples benchmarks)
+
+PIP := $(BIN)/python -m pip --quiet --disable-pip-version-check
+# The other editable modes hide twisted/plugins from Twisted's plugin system.
+EDITABLE := --config-settings editable_mode=compat --editable
+
+.PHONY: serve test lint format unit integration clean
+
+# Ctrl-C reaches twistd too, which ends by that signal (status 130) once it has cleaned up: no mishap.
+serve: $(VENV)/ready-to-serve
+	@trap : INT; $(BIN)/twistd --nodaemon --pidfile= sockserv $(ARGS) || [ $$? -eq 130 ]
+
+test: lint unit integration
+
+lint: $(VENV)/ready-to-test
+	$(BIN)/ruff check $(CODE) twisted
+	$(BIN)/ruff format --check $(CODE) twisted
+	$(BIN)/mypy $(CODE)
+
+format: $(VENV)/ready-to-test
+	$(BIN)/ruff check --fix $(CODE) twisted
+	$(BIN)/ruff format $(CODE) twisted
+
+# pytest-twisted installs the reactor at once, so it stays out of the tests that must do without.
+unit: $(VENV)/ready-to-test
+	$(BIN)/python -m pytest -p no:twisted --ignore=tests/integration \
+	    --cov --cov-report=term --cov-fail-under=90
+
+integration: $(VENV)/ready-to-test
+	$(BIN)/python -m pytest tests/integration
+
+clean:
+	rm -rf $(VENV) build dist *.egg-info .coverage .hypothesis .mypy_cache .pytest_cache .ruff_cache
+
+$(VENV)/made:
+	@for python in $(or $(PYTHON),python3 python3.11 python3.12 python3.13 python3.14); do \
+	    if "$$python" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null; then \
+	        "$$python" -m venv --clear $(VENV) && touch $@; exit; \
+	    fi; \
+	done; \
+	echo "sockserv needs Python 3.11 or newer, and $(or $(PYTHON),python3) is not: make PYTHON=/path/to/python3.11" >&2; \
+	exit 1
+
+$(VENV)/ready-to-serve: $(VENV)/made setup.cfg pyproject.toml
+	$(PIP) install $(EDITABLE) .
+	@touch $@
+
+$(VENV)/ready-to-test: $(VENV)/made setup.cfg pyproject.toml
+	$(PIP) install $(EDITABLE) '.[dev]'
+	@touch $@ $(VENV)/ready-to-serve
