@@ -1,0 +1,1 @@
+"""Measures sockserv beside its peers on this machine: `python -m benchmarks --help`."""

@@ -1,0 +1,111 @@
+"""Quantities: what one run yields, CPU and memory of processes, and spreads over several rounds."""
+
+from __future__ import annotations
+
+import os
+import statistics
+import time
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+import attrs
+import psutil
+
+MIB = 1 << 20
+
+
+@attrs.frozen(kw_only=True)
+class Outcome:
+    """One run of load.
+
+    :ivar latencies: seconds from each send to what answered it; of a single call only if one was
+        in flight.
+    :ivar server_cpu: of one core, 1.0 is all of it.
+    :ivar client_busy: the share of the time in which the client had something to do. A client near
+        1.0 may be what limits. One that spins while it waits takes a whole core all the same.
+    """
+
+    requests: int
+    seconds: float
+    latencies: Sequence[float] = attrs.field(repr=False)
+    server_cpu: float = 0.0
+    client_cpu: float = 0.0
+    client_busy: float = 0.0
+
+    def summary(self) -> dict[str, Any]:
+        """What the runner is told, as JSON."""
+        ordered = sorted(self.latencies)
+        return {
+            "requests_per_second": self.requests / self.seconds,
+            "p50_seconds": ordered[len(ordered) // 2],
+            "p99_seconds": ordered[len(ordered) * 99 // 100],
+            "server_cpu": self.server_cpu,
+            "client_cpu": self.client_cpu,
+            "client_busy": self.client_busy,
+        }
+
+
+class ProcessorClock:
+    """CPU time of a server and of this process since this object was made."""
+
+    def __init__(self, server_pid: int) -> None:
+        self._server = psutil.Process(server_pid)
+        self._own = psutil.Process(os.getpid())
+        self._server_start = _cpu_seconds(self._server)
+        self._own_start = _cpu_seconds(self._own)
+        self._start = time.perf_counter()
+
+    def read(self) -> tuple[float, float]:
+        """Shares of one core taken so far by the server and by this process."""
+        elapsed = time.perf_counter() - self._start
+        server = _cpu_seconds(self._server) - self._server_start
+        own = _cpu_seconds(self._own) - self._own_start
+        return server / elapsed, own / elapsed
+
+    def stamp(self, outcome: Outcome) -> Outcome:
+        """The outcome with the shares of the time since this object was made."""
+        server, own = self.read()
+        return attrs.evolve(outcome, server_cpu=server, client_cpu=own)
+
+
+def _cpu_seconds(process: psutil.Process) -> float:
+    times = process.cpu_times()
+    return float(times.user + times.system)
+
+
+def own_memory_bytes(pid: int) -> int:
+    """Memory of a process that no other process shares: what it alone costs the machine."""
+    return int(psutil.Process(pid).memory_full_info().uss)
+
+
+def resident_bytes(pid: int) -> int:
+    """Resident memory of a process; cheap enough to be sampled."""
+    return int(psutil.Process(pid).memory_info().rss)
+
+
+@attrs.frozen
+class Spread:
+    """One quantity over the rounds."""
+
+    values: tuple[float, ...]
+
+    @classmethod
+    def of(cls, values: Iterable[float]) -> Spread:
+        """The spread of at least one value."""
+        return cls(tuple(values))
+
+    @property
+    def median(self) -> float:
+        return statistics.median(self.values)
+
+    def over(self, other: Spread) -> Spread:
+        """The ratio to `other` round by round: neighbours in time, so that drift cancels out."""
+        return Spread(tuple(a / b for a, b in zip(self.values, other.values, strict=True)))
+
+    def text(self, scale: float = 1.0, digits: int = 0) -> str:
+        """Median, then lowest and highest, as `244 [240..250]`."""
+        low, middle, high = (
+            f"{value * scale:,.{digits}f}"
+            for value in (min(self.values), self.median, max(self.values))
+        )
+        return middle if len(self.values) == 1 else f"{middle} [{low}..{high}]"
