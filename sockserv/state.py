@@ -29,7 +29,7 @@ import msgspec
 
 from sockserv.errors import StateError
 
-__all__ = ["HeldState", "RunningDaemon", "StateDirectory"]
+__all__ = ["ENVIRONMENT_VARIABLE", "HeldState", "RunningDaemon", "StateDirectory"]
 
 ENVIRONMENT_VARIABLE = "SOCKSERV_STATE"
 
@@ -57,23 +57,31 @@ class StateDirectory:
 
     @classmethod
     def locate(
-        cls, chosen: str | os.PathLike[str] | None = None, *, environ: Mapping[str, str]
+        cls,
+        chosen: str | os.PathLike[str] | None = None,
+        *,
+        environ: Mapping[str, str],
+        base: Path | None = None,
     ) -> StateDirectory:
         """The directory to use: `chosen`, else `SOCKSERV_STATE` in `environ`, else the account's own.
 
-        A relative path counts from the current directory, and `~` is the home directory.
+        A relative path counts from `base`, or else from the current directory; `~` is the home directory.
+        Raises `StateError` for what cannot be a path.
         """
         if chosen is None:
             chosen = environ.get(ENVIRONMENT_VARIABLE) or None
         if chosen is None:
-            # Imported late: most commands are told, or run once.
+            # Imported late: whoever names the directory does without.
             import platformdirs
 
             chosen = platformdirs.user_state_path("sockserv")
         try:
-            return cls(Path(os.path.abspath(Path(chosen).expanduser())))
+            path = (base or Path()) / Path(chosen).expanduser()
         except RuntimeError as error:
             raise StateError(f"cannot tell which directory {chosen} is: {error}") from error
+        if "\0" in str(path):
+            raise StateError(f"{str(path)!r} cannot be a directory: it has a zero byte in it")
+        return cls(Path(os.path.abspath(path)))
 
     def open_for_daemon(self) -> HeldState:
         """Take the directory for a daemon: make it, check it, lock it, and make the owner token.

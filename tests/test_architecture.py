@@ -16,6 +16,7 @@ PACKAGE = ROOT / "sockserv"
 
 MAX_FILE_LINES = 400
 MAX_FUNCTION_LINES = 50
+"""Without the docstring, which is never too long."""
 
 PURE = {"errors", "limits"}
 """What every room may import."""
@@ -32,7 +33,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     # The server's side.
     "server": {"wire", "net", "services", "trust"},
     "endpoints": set(),
-    "settings": {"endpoints"},
+    "settings": {"endpoints", "state"},
     "state": set(),
     "daemon": {"server", "services", "trust", "endpoints", "settings", "state"},
     "tap": {"daemon", "settings", "state"},
@@ -107,6 +108,13 @@ def import_breaches(path: Path, package: Path) -> Iterator[str]:
             yield f"{path}:{line}: {room} must be handed the reactor, not import it"
 
 
+def docstring_lines(node: ast.FunctionDef | ast.AsyncFunctionDef) -> int:
+    first = node.body[0]
+    if ast.get_docstring(node) is None:
+        return 0
+    return (first.end_lineno or first.lineno) - first.lineno + 1
+
+
 def size_breaches(path: Path) -> Iterator[str]:
     text = path.read_text(encoding="utf-8")
     lines = len(text.splitlines())
@@ -114,7 +122,7 @@ def size_breaches(path: Path) -> Iterator[str]:
         yield f"{path}: {lines} lines"
     for node in ast.walk(ast.parse(text, str(path))):
         if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
-            length = (node.end_lineno or node.lineno) - node.lineno + 1
+            length = (node.end_lineno or node.lineno) - node.lineno + 1 - docstring_lines(node)
             if length > MAX_FUNCTION_LINES:
                 yield f"{path}:{node.lineno}: {node.name} has {length} lines"
 
@@ -207,7 +215,9 @@ def test_the_length_of_a_file(tmp_path: Path, lines: int, breaches: int) -> None
 @pytest.mark.parametrize(
     ("lines", "breaches"), [(MAX_FUNCTION_LINES, 0), (MAX_FUNCTION_LINES + 1, 1)]
 )
-@pytest.mark.parametrize("head", ["def f():\n", "async def f():\n"])
+@pytest.mark.parametrize(
+    "head", ["def f():\n", "async def f():\n", 'def f():\n    """Two\n    lines."""\n']
+)
 def test_the_length_of_a_function(tmp_path: Path, head: str, lines: int, breaches: int) -> None:
     path, _ = plant(tmp_path, "server.py", head + "    pass\n" * (lines - 1))
     assert len(list(size_breaches(path))) == breaches

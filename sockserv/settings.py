@@ -1,0 +1,181 @@
+"""The daemon's settings: a TOML file, `twistd sockserv`'s options over it, and the defaults under both.
+
+```toml
+listen = ["tcp:7700:interface=127.0.0.1", "unix:sockserv.sock"]
+state = "~/.local/state/sockserv"
+
+[limits]
+max_calls = 64
+```
+
+`[limits]` takes the names of `sockserv.limits.Limits`. Every key may be absent. A relative path in the file counts
+from the file's folder. For the state directory the environment variable `SOCKSERV_STATE` comes before the file.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from functools import cache
+from pathlib import Path
+from typing import Annotated, Any, TypeVar, get_type_hints
+
+import attrs
+import msgspec
+from msgspec import UNSET, UnsetType
+
+from sockserv.endpoints import DEFAULT_ENDPOINT, Endpoint, parse_endpoint
+from sockserv.errors import ConfigError
+from sockserv.limits import Limits
+from sockserv.state import ENVIRONMENT_VARIABLE, StateDirectory
+
+__all__ = ["Settings", "load", "load_file"]
+
+T = TypeVar("T", bound=msgspec.Struct)
+
+# Whatever a limit counts: no quantity on the wire is larger, and no clock runs longer (30 years).
+_RANGES: dict[type, Any] = {
+    int: Annotated[int, msgspec.Meta(gt=0, le=2**53 - 1)],
+    float: Annotated[float, msgspec.Meta(gt=0, le=1e9)],
+}
+_VALIDATION_MESSAGE = re.compile(r"(.*?)(?: - at `\$\.?(.*)`)?", re.DOTALL)
+_UNKNOWN_FIELD = re.compile(r"Object contains unknown field `(.*)`", re.DOTALL)
+
+
+@attrs.frozen(kw_only=True)
+class Settings:
+    """Everything that somebody can set about a daemon, checked."""
+
+    listen: tuple[Endpoint, ...]
+    state: StateDirectory
+    limits: Limits = attrs.field(factory=Limits)
+
+
+class _File(msgspec.Struct, forbid_unknown_fields=True):
+    """The settings file as it is written."""
+
+    listen: Annotated[list[str], msgspec.Meta(min_length=1)] | UnsetType = UNSET
+    state: Annotated[str, msgspec.Meta(min_length=1)] | UnsetType = UNSET
+    limits: dict[str, Any] | UnsetType = UNSET
+
+
+def load(
+    *,
+    config: Path | None = None,
+    listen: Sequence[str] = (),
+    state: str | None = None,
+    environ: Mapping[str, str],
+) -> Settings:
+    """The settings that a daemon starts with: the arguments, over the file `config`, over the defaults.
+
+    `listen` and `state` are what the command line says, with paths that count from the current directory.
+
+    Raises `ConfigError` that names the file and the field, or the argument, and what was expected; and
+    `StateError` when the state directory's path cannot be made out.
+    """
+    settings = _from_file(config, environ=environ) if config else _defaults(environ)
+    if listen:
+        here = Path.cwd()
+        settings = attrs.evolve(
+            settings, listen=tuple(parse_endpoint(text, base=here) for text in listen)
+        )
+    if state is not None:
+        settings = attrs.evolve(settings, state=StateDirectory.locate(state, environ=environ))
+    return settings
+
+
+def load_file(path: Path) -> Settings:
+    """The settings that the file alone makes, for looking at them. Raises what `load` raises."""
+    return _from_file(path, environ={})
+
+
+def _defaults(environ: Mapping[str, str]) -> Settings:
+    return Settings(
+        listen=(parse_endpoint(DEFAULT_ENDPOINT, base=Path("/")),),
+        state=StateDirectory.locate(environ=environ),
+    )
+
+
+def _from_file(path: Path, *, environ: Mapping[str, str]) -> Settings:
+    try:
+        return _settings(_read(path), base=path.absolute().parent, environ=environ)
+    except (ValueError, ConfigError) as error:
+        raise ConfigError(f"{path}: {error}") from error
+
+
+def _read(path: Path) -> dict[str, Any]:
+    # tomllib is imported late: most daemons have no file.
+    import tomllib
+
+    try:
+        with open(path, "rb") as file:
+            return tomllib.load(file)
+    except OSError as error:
+        raise ValueError(f"cannot be read: {(error.strerror or str(error)).lower()}") from error
+    except UnicodeDecodeError as error:
+        raise ValueError(f"is not UTF-8 text (byte {error.start})") from error
+    except RecursionError:
+        raise ValueError("is nested too deeply") from None
+    except ValueError as error:
+        raise ValueError(f"is not TOML: {error}") from error
+
+
+def _settings(content: dict[str, Any], *, base: Path, environ: Mapping[str, str]) -> Settings:
+    """What a settings file's content means. Raises `ValueError` or `ConfigError` that names the field."""
+    file = _converted(content, _File, where="")
+    settings = _defaults(environ)
+    if file.listen is not UNSET:
+        endpoints = []
+        for number, text in enumerate(file.listen):
+            try:
+                endpoints.append(parse_endpoint(text, base=base))
+            except ConfigError as error:
+                raise ConfigError(f"listen[{number}]: {error}") from error
+        settings = attrs.evolve(settings, listen=tuple(endpoints))
+    if file.state is not UNSET and not environ.get(ENVIRONMENT_VARIABLE):
+        state = StateDirectory.locate(file.state, environ=environ, base=base)
+        settings = attrs.evolve(settings, state=state)
+    if file.limits is not UNSET:
+        table = _converted(file.limits, _limits_table(), where="limits.")
+        try:
+            limits = Limits(
+                **{k: v for k, v in msgspec.structs.asdict(table).items() if v is not UNSET}
+            )
+        except ValueError as error:
+            raise ValueError(f"limits: {error}") from error
+        settings = attrs.evolve(settings, limits=limits)
+    return settings
+
+
+@cache
+def _limits_table() -> type[msgspec.Struct]:
+    """The table `[limits]` as a type: the fields of `Limits`, none of them needed, each in its range."""
+    fields = [
+        (name, _RANGES[kind] | UnsetType, UNSET) for name, kind in get_type_hints(Limits).items()
+    ]
+    return msgspec.defstruct("LimitsTable", fields, forbid_unknown_fields=True)
+
+
+def _converted(content: dict[str, Any], kind: type[T], *, where: str) -> T:
+    """`content` as a `kind`. Raises `ValueError` that names the field, below `where`."""
+    try:
+        return msgspec.convert(content, kind)
+    except msgspec.ValidationError as error:
+        raise ValueError(_in_plain_words(str(error), kind, where)) from error
+
+
+def _in_plain_words(message: str, kind: type[msgspec.Struct], where: str) -> str:
+    """What msgspec says about a value, with the field first, in TOML's words."""
+    matched = _VALIDATION_MESSAGE.fullmatch(message)
+    assert matched is not None  # it matches any text
+    what, field = matched[1], matched[2] or ""
+    unknown = _UNKNOWN_FIELD.fullmatch(what)
+    if unknown is None:
+        what = what.replace("`object`", "table").replace("`", "")
+        return f"{where}{field}: {what[:1].lower()}{what[1:]}"
+    import difflib
+
+    name = unknown[1]
+    near = difflib.get_close_matches(name, kind.__struct_fields__, 1)
+    advice = f"did you mean {near[0]}?" if near else f"expected {', '.join(kind.__struct_fields__)}"
+    return f"{where}{name}: there is no such setting; {advice}"

@@ -1,0 +1,154 @@
+"""Settings: what comes before what, and that a wrong one is named."""
+
+from __future__ import annotations
+
+from ipaddress import IPv4Address
+from pathlib import Path
+
+import attrs
+import pytest
+
+from sockserv.endpoints import TcpEndpoint, UnixEndpoint
+from sockserv.errors import ConfigError, StateError
+from sockserv.limits import Limits
+from sockserv.settings import load, load_file
+
+
+@pytest.fixture
+def config(tmp_path: Path) -> Path:
+    return tmp_path / "sockserv.toml"
+
+
+def test_without_anything() -> None:
+    settings = load(environ={})
+    assert settings.listen == (TcpEndpoint(port=7700, interface=IPv4Address("127.0.0.1")),)
+    assert settings.state.path.name == "sockserv"
+    assert settings.limits == Limits()
+
+
+def test_an_empty_file_changes_nothing(config: Path) -> None:
+    config.touch()
+    assert load(config=config, environ={}) == load(environ={})
+
+
+def test_a_whole_file(config: Path) -> None:
+    config.write_text(
+        """
+        listen = ["tcp:1:interface=127.0.0.1", "unix:here.sock"]
+        state = "here"
+        [limits]
+        max_calls = 7
+        login_timeout_seconds = 3
+        """
+    )
+    settings = load_file(config)
+    assert settings.listen == (
+        TcpEndpoint(port=1, interface=IPv4Address("127.0.0.1")),
+        UnixEndpoint(path=config.parent / "here.sock"),
+    )
+    assert settings.state.path == config.parent / "here"
+    assert settings.limits == Limits(max_calls=7, login_timeout_seconds=3.0)
+    assert load(config=config, environ={}) == settings
+
+
+@pytest.mark.parametrize("field", attrs.fields(Limits), ids=lambda field: field.name)
+def test_every_limit_can_be_set(config: Path, field: attrs.Attribute[float]) -> None:
+    value = field.default
+    config.write_text(f"[limits]\n{field.name} = {value}")
+    assert getattr(load_file(config).limits, field.name) == value
+
+
+class TestWhatComesFirst:
+    def test_the_command_line_comes_before_the_file(self, config: Path, tmp_path: Path) -> None:
+        config.write_text('listen = ["unix:/file"]\nstate = "/file"')
+        settings = load(config=config, listen=["unix:/line"], state="/line", environ={})
+        assert settings.listen == (UnixEndpoint(path=Path("/line")),)
+        assert settings.state.path == Path("/line")
+
+    def test_the_environment_stands_between_them(self, config: Path) -> None:
+        config.write_text('state = "/file"')
+        environ = {"SOCKSERV_STATE": "/environment"}
+        assert load(config=config, environ=environ).state.path == Path("/environment")
+        assert load(config=config, state="/line", environ=environ).state.path == Path("/line")
+
+    def test_looking_at_a_file_leaves_the_environment_out(
+        self, config: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setenv("SOCKSERV_STATE", "/environment")
+        config.write_text('state = "/file"')
+        assert load_file(config).state.path == Path("/file")
+
+    def test_paths_on_the_command_line_count_from_the_current_directory(
+        self, config: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        config.touch()
+        (tmp_path / "elsewhere").mkdir()
+        monkeypatch.chdir(tmp_path / "elsewhere")
+        settings = load(config=config, listen=["unix:s"], state="d", environ={})
+        assert settings.listen == (UnixEndpoint(path=tmp_path / "elsewhere" / "s"),)
+        assert settings.state.path == tmp_path / "elsewhere" / "d"
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ("listn = []", "listn: there is no such setting; did you mean listen?"),
+        ("zzz = 1", "zzz: there is no such setting; expected listen, state, limits"),
+        (
+            "limits.max_cals = 1",
+            "limits.max_cals: there is no such setting; did you mean max_calls?",
+        ),
+        ("listen = 'unix:/s'", "listen: expected array, got str"),
+        ("listen = []", "listen: expected array of length >= 1"),
+        ("listen = ['unix:/s', 1]", r"listen\[1\]: expected str, got int"),
+        ("listen = ['unix:/s', 'tcp:x']", r"listen\[1\]: tcp:x: the port must be a number"),
+        ("state = 1", "state: expected str, got int"),
+        ("state = ''", "state: expected str of length >= 1"),
+        ("limits = 1", "limits: expected table, got int"),
+        ("limits.max_calls = '64'", "limits.max_calls: expected int, got str"),
+        ("limits.max_calls = true", "limits.max_calls: expected int, got bool"),
+        ("limits.max_calls = 1.5", "limits.max_calls: expected int, got float"),
+        ("limits.max_calls = 0", "limits.max_calls: expected int >= 1"),
+        ("limits.max_calls = 9007199254740992", "limits.max_calls: expected int <= 90071992547"),
+        ("limits.login_timeout_seconds = 0", "limits.login_timeout_seconds: expected float > 0"),
+        ("limits.login_timeout_seconds = nan", "limits.login_timeout_seconds: expected float"),
+        ("limits.login_timeout_seconds = inf", "limits.login_timeout_seconds: expected float <="),
+        ("limits.max_header_bytes = 1", r"limits: max_login_header_bytes \(4096\) is greater than"),
+        ("\nlisten = ", r"is not TOML: .* \(at "),
+        ("listen = 1\nlisten == 2", r"is not TOML: .* \(at line 2, column 9\)"),
+        ("a = 1" + "0" * 5000, "is not TOML: "),
+        ("a = " + "[" * 100_000, "is nested too deeply"),
+    ],
+)
+def test_a_mistake_is_named(config: Path, content: str, message: str) -> None:
+    config.write_text(content)
+    with pytest.raises(ConfigError, match=f"^{config}: {message}") as caught:
+        load_file(config)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_state_that_cannot_be_a_path(config: Path) -> None:
+    config.write_text('state = "a\\u0000b"')
+    with pytest.raises(StateError, match="it has a zero byte in it"):
+        load_file(config)
+
+
+def test_a_file_that_is_not_text(config: Path) -> None:
+    config.write_bytes(b"listen = '\xff'")
+    with pytest.raises(ConfigError, match=r"is not UTF-8 text \(byte 10\)"):
+        load_file(config)
+
+
+def test_a_file_that_is_not_there(config: Path) -> None:
+    with pytest.raises(ConfigError, match=f"^{config}: cannot be read: no such file or directory$"):
+        load_file(config)
+
+
+def test_a_folder_in_its_place(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="cannot be read: is a directory"):
+        load_file(tmp_path)
+
+
+def test_a_wrong_argument_is_named() -> None:
+    with pytest.raises(ConfigError, match=r"^tcp:7700: without an interface"):
+        load(listen=["tcp:7700"], environ={})
