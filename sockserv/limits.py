@@ -1,0 +1,78 @@
+"""Every bound that sockserv keeps, in one place."""
+
+from __future__ import annotations
+
+import attrs
+
+__all__ = ["Limits"]
+
+_KIB = 1024
+_MIB = 1024 * 1024
+
+
+@attrs.frozen(kw_only=True)
+class Limits:
+    """The bounds of one connection and of the server around it.
+
+    Sizes are in bytes, times in seconds. What a peer can make this side hold is at most
+    `max_calls * 2 * (window_bytes + max_header_bytes) + max_unsent_bytes` for each connection.
+    """
+
+    max_header_bytes: int = 64 * _KIB
+    """The longest header accepted, once the peer is logged in."""
+
+    max_login_header_bytes: int = 4 * _KIB
+    """The longest header accepted before that."""
+
+    max_body_bytes: int = _MIB
+    """The largest body of one frame accepted; a call's body may span any number of frames."""
+
+    window_bytes: int = _MIB
+    """How many body bytes of one call the peer may send ahead of their consumer."""
+
+    frame_body_bytes: int = 64 * _KIB
+    """The largest body of one frame sent: a smaller one lets other calls in sooner."""
+
+    send_buffer_bytes: int = 256 * _KIB
+    """How many bytes of one call may wait to be sent before its sender has to wait."""
+
+    max_calls: int = 128
+    """How many calls the peer may have open on one connection."""
+
+    max_waiting_calls: int = 1024
+    """How many calls of ours may wait for the peer's `max_calls` on one connection."""
+
+    max_unsent_bytes: int = _MIB
+    """How many bytes of control messages may pile up for a peer that does not read."""
+
+    max_connections: int = 16_384
+    """How many connections a server holds at once."""
+
+    max_unauthenticated_connections: int = 1_024
+    """How many of them may be waiting for their login."""
+
+    max_login_attempts: int = 3
+    """After so many refused logins the connection is closed."""
+
+    login_timeout_seconds: float = 10.0
+    """How long a peer may take from connecting to being logged in."""
+
+    keepalive_interval_seconds: float = 30.0
+    """After so long a silence the peer is asked whether it is still there."""
+
+    keepalive_timeout_seconds: float = 15.0
+    """How long it may take to answer that."""
+
+    drain_timeout_seconds: float = 10.0
+    """How long running calls may take to end when the server stops."""
+
+    def __attrs_post_init__(self) -> None:
+        for field in attrs.fields(Limits):
+            value = getattr(self, field.name)
+            if value <= 0:
+                raise ValueError(f"{field.name} is {value}: it must be greater than 0")
+        if self.max_login_header_bytes > self.max_header_bytes:
+            raise ValueError(
+                f"max_login_header_bytes ({self.max_login_header_bytes}) is greater than "
+                f"max_header_bytes ({self.max_header_bytes})"
+            )

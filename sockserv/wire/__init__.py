@@ -1,0 +1,1 @@
+"""The protocol itself, pure: bytes in, events out. Nothing here knows Twisted, sockets or time."""

@@ -1,0 +1,185 @@
+"""One side of a connection, for both roles: the protocol without its input and output.
+
+The user of a `Connection` feeds it what arrived (`receive`), acts on the events, tells it what to
+send, and moves the bytes of `data_to_send` to the peer.
+
+Invariants:
+
+1. Call numbers of one side only grow: a number at or below the last one belongs to a call that is
+   open or has ended, one above it to no call at all.
+2. A call stands in its table from its `open` until its reply or error has been framed (callee) or
+   received (caller), cancelled or not: both sides count the same calls.
+3. No more of a call's body is framed than its credit allows.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+from msgspec import Raw
+
+from sockserv.errors import CallError, GoodbyeCode, MessageTooLarge
+from sockserv.wire.calls import CallState
+from sockserv.wire.messages import (
+    MAX_INTEGER,
+    NOTHING,
+    PROTOCOL_VERSION,
+    Cancel,
+    Data,
+    Goodbye,
+    Hello,
+    Open,
+    PeerLimits,
+    Ping,
+    Reply,
+    Window,
+    encode_header,
+)
+from sockserv.wire.outbox import Buffer
+from sockserv.wire.receiver import MAX_MESSAGE_CHARACTERS, Phase, Receiver, Role
+
+__all__ = ["Connection", "Phase", "Role"]
+
+_MAX_FIRST_BODY_BYTES: Final = 16 * 1024
+
+
+class Connection(Receiver):
+    """One side of a connection.
+
+    `auth` names the login methods that a server offers; with none, nobody needs to log in.
+    """
+
+    __slots__ = ()
+
+    def start(self, agent: str) -> None:
+        """Send the hello; `agent` is this side's name and version, for people to read."""
+        limits = self._limits
+        self._outbox.put_control(
+            Hello(
+                PROTOCOL_VERSION,
+                agent,
+                PeerLimits(
+                    limits.max_header_bytes,
+                    limits.max_body_bytes,
+                    limits.window_bytes,
+                    limits.max_calls,
+                ),
+                self._auth,
+            )
+        )
+
+    def can_open(self) -> bool:
+        """Whether the peer takes one more call now."""
+        return len(self.calls.outgoing) < self.peer_limits.max_calls
+
+    def open(
+        self,
+        op: str,
+        args: Raw = NOTHING,
+        *,
+        timeout_seconds: float | None,
+        body: Buffer,
+        end: bool,
+    ) -> CallState:
+        """Open a call; `body` are the first bytes of its body, `end` says that they are all.
+
+        Raises `MessageTooLarge` when the header exceeds what the peer accepts.
+        """
+        self._check_header(Open(MAX_INTEGER, op, args, timeout_seconds, end, MAX_INTEGER))
+        call = self.calls.new_outgoing(self.peer_limits.window_bytes)
+        # An `open` goes out at once, so that only a small body may ride with it.
+        fits = len(body) <= min(
+            call.send_credit, self._outbox.frame_body_bytes, _MAX_FIRST_BODY_BYTES
+        )
+        message = Open(call.number, op, args, timeout_seconds, end and fits)
+        self._outbox.put_first(call, message, body if fits else b"")
+        if not fits:
+            self.send(call, body, end=end)
+        return call
+
+    def send(self, call: CallState, body: Buffer, *, end: bool = False, stream: int = 0) -> None:
+        """Send the next bytes of a call's body when its turn and its credit come."""
+        if not call.is_ended:
+            self._outbox.put(call, Data(call.number, stream, end), body)
+
+    def reply(self, call: CallState, result: Raw = NOTHING, body: Buffer = b"") -> None:
+        """End one of the peer's calls with success; `body` are the last bytes of the answer.
+
+        Raises `MessageTooLarge` when the result exceeds what the peer accepts in a header.
+        """
+        if call.is_ended:
+            return
+        message = Reply(call.number, result)
+        if result is not NOTHING:
+            self._check_header(message)
+        if self._outbox.put(call, message, body):
+            self.calls.remove(call)
+
+    def fail(self, call: CallState, error: CallError) -> None:
+        """End one of the peer's calls with an error, which overtakes what is still unsent of it."""
+        if call.is_ended:
+            return
+        self._end(call)
+        self._outbox.put_control(self._error_message(call, error))
+
+    def cancel(self, call: CallState) -> None:
+        """Give up one of our own calls; what is still unsent of it is not sent any more."""
+        if not call.is_ended:
+            self._outbox.drop(call)
+            self._outbox.put_control(Cancel(call.number))
+
+    def consume(self, call: CallState, count: int) -> None:
+        """The user has consumed `count` bytes of the peer's body: let it send as many more."""
+        call.consumed += count
+        if call.is_receiving and call.consumed * 2 >= self._limits.window_bytes:
+            call.receive_credit += call.consumed
+            self._outbox.put_control(Window(call.number, call.consumed))
+            call.consumed = 0
+
+    def ping(self, token: int) -> None:
+        """Ask the peer for a sign of life."""
+        self._outbox.put_control(Ping(token))
+
+    def goodbye(self, code: GoodbyeCode, message: str) -> None:
+        """Tell the peer that the connection ends; after a graceful goodbye open calls may end."""
+        self._outbox.put_control(Goodbye(code.value, message[:MAX_MESSAGE_CHARACTERS]))
+        self._is_draining = True
+        if not code.is_graceful:
+            self.phase = Phase.CLOSED
+
+    def data_to_send(self) -> list[Buffer]:
+        """The next bytes for the transport, in pieces; empty when nothing may be sent now."""
+        buffers = self._outbox.take()
+        ended = self._outbox.ended
+        if ended:
+            for call in ended:
+                self.calls.remove(call)
+            ended.clear()
+        return buffers
+
+    def take_drained(self) -> list[CallState]:
+        """The calls whose queue of unsent bytes has shrunk since the last time."""
+        drained = self._outbox.drained
+        if drained:
+            self._outbox.drained = []
+        return drained
+
+    @property
+    def has_data_to_send(self) -> bool:
+        """Whether `data_to_send` would give anything."""
+        return not self._outbox.is_empty
+
+    @property
+    def unsent_bytes(self) -> int:
+        """How many bytes have been framed and not been taken."""
+        return self._outbox.unsent_bytes
+
+    def _check_header(self, message: Open | Reply) -> None:
+        length = len(encode_header(message))
+        limit = self.peer_limits.max_header_bytes
+        if length > limit:
+            what = "arguments" if isinstance(message, Open) else "result"
+            raise MessageTooLarge(
+                f"the {what} would make a header of {length} bytes, and the peer accepts {limit}: "
+                "send large values as a body"
+            )

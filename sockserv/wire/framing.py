@@ -1,0 +1,201 @@
+"""Cutting a stream of bytes into frames: a length, a header, a body.
+
+A frame is a length prefix, that many bytes of header, and a body whose size stands in the header.
+The body is never collected: its bytes are handed on as they arrive.
+
+Invariants:
+
+1. A length is checked before a byte of what it announces is kept.
+2. At most one prefix and one header are held, whatever the peer sends.
+3. The cost of a delivery is proportional to its size, however the stream is cut into deliveries.
+4. Any bytes give parts or a `ProtocolError`, and nothing else.
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Callable, Iterator
+from operator import attrgetter
+from typing import Generic, TypeVar
+
+import attrs
+import msgspec
+
+from sockserv.errors import GoodbyeCode, ProtocolError
+
+__all__ = ["U32_BIG_ENDIAN", "FramePart", "FrameReader", "Prefix"]
+
+H = TypeVar("H")
+
+
+@attrs.frozen
+class Prefix:
+    """How a header's length is written.
+
+    `layout` is one of the standard sizes of the `struct` module with its byte order: `">I"` is the
+    protocol's own, `"<i"` (little-endian, signed, 32 bit) that of the tutorial's programs.
+    """
+
+    layout: str = ">I"
+
+    @property
+    def width(self) -> int:
+        """How many bytes the prefix has."""
+        return struct.calcsize(self.layout)
+
+    def pack(self, length: int) -> bytes:
+        """The prefix of a header of `length` bytes."""
+        return struct.pack(self.layout, length)
+
+
+U32_BIG_ENDIAN = Prefix(">I")
+
+
+class FramePart(msgspec.Struct, Generic[H], frozen=True, gc=False):
+    """A piece of a frame.
+
+    `header` stands on the first part of a frame and is `None` on the others. `body` holds the next
+    bytes of the body; `remaining` says how many are still to come (0: the frame is complete).
+    """
+
+    header: H | None
+    body: bytes
+    remaining: int
+
+
+class FrameReader(Generic[H]):
+    """Reads frames from deliveries of any size.
+
+    `decode_header` turns the bytes of a header into an object, or raises `ProtocolError`;
+    `size_field` names its attribute that holds the size of the body in bytes.
+    """
+
+    __slots__ = (
+        "_body_left",
+        "_decode_header",
+        "_size_of",
+        "_started",
+        "_unpack_from",
+        "_width",
+        "max_body_bytes",
+        "max_header_bytes",
+    )
+
+    def __init__(
+        self,
+        decode_header: Callable[[bytes], H],
+        *,
+        max_header_bytes: int,
+        max_body_bytes: int,
+        prefix: Prefix = U32_BIG_ENDIAN,
+        size_field: str = "size",
+    ) -> None:
+        self.max_header_bytes = max_header_bytes
+        self.max_body_bytes = max_body_bytes
+        self._decode_header = decode_header
+        self._size_of = attrgetter(size_field)
+        self._width = prefix.width
+        self._unpack_from = struct.Struct(prefix.layout).unpack_from
+        self._body_left = 0
+        # The beginning of a prefix or header that no delivery has completed yet.
+        self._started: bytearray | None = None
+
+    @property
+    def is_between_frames(self) -> bool:
+        """Whether the stream could end here without cutting a frame."""
+        return self._started is None and not self._body_left
+
+    @property
+    def is_inside_header(self) -> bool:
+        """Whether a prefix or a header has begun and is not complete."""
+        return self._started is not None
+
+    def feed(self, data: bytes) -> Iterator[FramePart[H]]:
+        """Take one delivery; yields its parts, in order, as they are asked for.
+
+        Raises `ProtocolError` in place of the first part that cannot be.
+        """
+        end = len(data)
+        offset = 0
+        if self._body_left:
+            left = self._body_left - end
+            if left >= 0:
+                self._body_left = left
+                yield FramePart(None, data, left)
+                return
+            offset = self._body_left
+            self._body_left = 0
+            yield FramePart(None, data[:offset], 0)
+        elif self._started is not None:
+            header_bytes, offset = self._continue_header(self._started, data)
+            if header_bytes is None:
+                return
+            header = self._decode_header(header_bytes)
+            size = self._check_size(header)
+            stop = offset + size
+            self._body_left = max(0, stop - end)
+            yield FramePart(header, data[offset:stop], self._body_left)
+            offset = stop
+
+        width = self._width
+        unpack_from = self._unpack_from
+        decode_header = self._decode_header
+        size_of = self._size_of
+        while offset < end:
+            start = offset + width
+            if start > end:
+                self._started = bytearray(data[offset:])
+                return
+            length = unpack_from(data, offset)[0]
+            if not 0 < length <= self.max_header_bytes:
+                raise self._bad_length(length)
+            stop = start + length
+            if stop > end:
+                self._started = bytearray(data[offset:])
+                return
+            header = decode_header(data[start:stop])
+            offset = stop
+            if size_of(header):
+                size = self._check_size(header)
+                stop += size
+                if stop > end:
+                    self._body_left = stop - end
+                yield FramePart(header, data[offset:stop], self._body_left)
+                offset = stop
+            else:
+                yield FramePart(header, b"", 0)
+
+    def _continue_header(self, started: bytearray, data: bytes) -> tuple[bytes | None, int]:
+        """Add to the begun header; gives it when it is whole, and how much of `data` that took."""
+        width = self._width
+        taken = 0
+        if len(started) < width:
+            taken = min(width - len(started), len(data))
+            started += data[:taken]
+            if len(started) < width:
+                return None, taken
+        length = self._unpack_from(started, 0)[0]
+        if not 0 < length <= self.max_header_bytes:
+            raise self._bad_length(length)
+        missing = width + length - len(started)
+        started += data[taken : taken + missing]
+        if len(started) < width + length:
+            return None, len(data)
+        self._started = None
+        return bytes(started[width:]), taken + missing
+
+    def _check_size(self, header: H) -> int:
+        size: int = self._size_of(header)
+        if not 0 <= size <= self.max_body_bytes:
+            raise ProtocolError(
+                GoodbyeCode.BAD_FRAME,
+                f"the body of a frame is said to have {size} bytes: "
+                f"0 to {self.max_body_bytes} are accepted",
+            )
+        return size
+
+    def _bad_length(self, length: int) -> ProtocolError:
+        return ProtocolError(
+            GoodbyeCode.BAD_FRAME,
+            f"a header is said to have {length} bytes: 1 to {self.max_header_bytes} are accepted",
+        )

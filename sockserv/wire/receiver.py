@@ -1,0 +1,330 @@
+"""What may arrive on a connection and when, and what it means.
+
+Invariants:
+
+1. The first message is a hello. Before the login a server accepts nothing but `open` of an operation
+   whose name begins with `auth.`.
+2. A peer never sends more body bytes than it was given credit for; whoever does is cut off.
+3. A message takes effect with the last byte of its body.
+4. After a `ProtocolError` or a goodbye that is not graceful nothing more is read.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from enum import Enum
+from typing import Any
+
+from sockserv.errors import CallError, GoodbyeCode, ProtocolError, TooManyCalls, Unavailable
+from sockserv.limits import Limits
+from sockserv.wire.calls import CallState, CallTable
+from sockserv.wire.events import (
+    BodyReceived,
+    CallCancelled,
+    CallFailed,
+    CallOpened,
+    CallReplied,
+    Event,
+    GoodbyeReceived,
+    HelloReceived,
+    PongReceived,
+)
+from sockserv.wire.framing import FramePart, FrameReader
+from sockserv.wire.messages import (
+    LOGIN_PREFIX,
+    MAX_INTEGER,
+    NOTHING,
+    PROTOCOL_VERSION,
+    Cancel,
+    Data,
+    Error,
+    Goodbye,
+    Hello,
+    Message,
+    Open,
+    PeerLimits,
+    Ping,
+    Pong,
+    Reply,
+    Window,
+    decode_header,
+    encode_header,
+    encode_value,
+    name_of,
+)
+from sockserv.wire.outbox import Outbox
+
+__all__ = ["MAX_MESSAGE_CHARACTERS", "Phase", "Receiver", "Role"]
+
+MAX_MESSAGE_CHARACTERS = 500
+
+
+class Role(Enum):
+    """Which side of the connection this is: who connected is the client."""
+
+    CLIENT = "client"
+    SERVER = "server"
+
+
+class Phase(Enum):
+    """How far the connection has come; phases only follow each other in this order."""
+
+    AWAITING_HELLO = "awaiting hello"
+    AWAITING_LOGIN = "awaiting login"
+    OPEN = "open"
+    CLOSED = "closed"
+
+
+class Receiver:
+    """The receiving half of a connection, and the state that both halves share."""
+
+    __slots__ = (
+        "_auth",
+        "_current",
+        "_current_message",
+        "_is_draining",
+        "_limits",
+        "_outbox",
+        "_reader",
+        "calls",
+        "peer_limits",
+        "phase",
+    )
+
+    def __init__(self, role: Role, limits: Limits, *, auth: tuple[str, ...] = ()) -> None:
+        self._limits = limits
+        self._auth = auth
+        self.phase = Phase.AWAITING_HELLO
+        self.peer_limits = PeerLimits()
+        self.calls = CallTable(is_client=role is Role.CLIENT, window_bytes=limits.window_bytes)
+        self._is_draining = False
+        # The call and the message that the rest of an unfinished body belongs to.
+        self._current: CallState | None = None
+        self._current_message: Open | Data | Reply | None = None
+        self._outbox = Outbox(limits.frame_body_bytes)
+        self._reader: FrameReader[Message] = FrameReader(
+            decode_header,
+            max_header_bytes=limits.max_login_header_bytes,
+            max_body_bytes=limits.max_body_bytes,
+        )
+
+    def receive(self, data: bytes) -> Iterator[Event]:
+        """Take what arrived; yields what it means.
+
+        The events come one by one so that each can be acted on before the next byte is read.
+        Raises `ProtocolError` in place of the first event that cannot be.
+        """
+        try:
+            for part in self._reader.feed(data):
+                message = part.header
+                if message is None:
+                    event = self._more_body(part)
+                elif self.phase is Phase.OPEN:
+                    event = _RECEIVERS[message.__class__](self, message, part)
+                elif self.phase is Phase.CLOSED:
+                    return
+                else:
+                    event = self._receive_early(message, part)
+                if event is not None:
+                    yield event
+        except ProtocolError:
+            self.phase = Phase.CLOSED
+            raise
+
+    @property
+    def is_inside_header(self) -> bool:
+        """Whether the last byte received belongs to a header that is not complete."""
+        return self._reader.is_inside_header
+
+    @property
+    def is_between_frames(self) -> bool:
+        """Whether the peer could end the stream here without cutting a frame."""
+        return self._reader.is_between_frames
+
+    def _receive_early(self, message: Message, part: FramePart[Message]) -> Event | None:
+        """The first message has to be a hello, and what follows a login."""
+        if isinstance(message, Goodbye):
+            pass
+        elif self.phase is Phase.AWAITING_HELLO:
+            if not isinstance(message, Hello):
+                raise ProtocolError(
+                    GoodbyeCode.UNEXPECTED_MESSAGE,
+                    f"the first message is {name_of(message)}: it has to be hello",
+                )
+        elif not isinstance(message, Open):
+            raise ProtocolError(
+                GoodbyeCode.LOGIN_REQUIRED, f"the message {name_of(message)} came before the login"
+            )
+        elif not message.op.startswith(LOGIN_PREFIX):
+            raise ProtocolError(
+                GoodbyeCode.LOGIN_REQUIRED,
+                f"the operation {message.op[:80]!r} was asked for before the login",
+            )
+        elif message.size or not message.end:
+            raise ProtocolError(GoodbyeCode.LOGIN_REQUIRED, "a login came with a body")
+        return _RECEIVERS[message.__class__](self, message, part)
+
+    def _receive_hello(self, hello: Hello, part: FramePart[Message]) -> Event:
+        if self.phase is not Phase.AWAITING_HELLO:
+            raise ProtocolError(GoodbyeCode.UNEXPECTED_MESSAGE, "a second hello came")
+        if hello.version != PROTOCOL_VERSION:
+            raise ProtocolError(
+                GoodbyeCode.UNSUPPORTED_VERSION,
+                f"the peer speaks version {hello.version} of the protocol, "
+                f"this side speaks version {PROTOCOL_VERSION}",
+            )
+        self.peer_limits = hello.limits
+        self._outbox.frame_body_bytes = min(
+            self._limits.frame_body_bytes, hello.limits.max_body_bytes
+        )
+        if self._auth:
+            self.phase = Phase.AWAITING_LOGIN
+        else:
+            self.accept_login()
+        return HelloReceived(hello)
+
+    def _receive_open(self, request: Open, part: FramePart[Message]) -> Event | None:
+        calls = self.calls
+        call = calls.new_incoming(request.call, request.size, self.peer_limits.window_bytes)
+        remaining = part.remaining
+        if remaining:
+            self._current = call
+            self._current_message = request
+        if self._is_draining or len(calls.incoming) >= self._limits.max_calls:
+            self._refuse(call)
+            return None
+        calls.incoming[request.call] = call
+        end = request.end and not remaining
+        if end:
+            call.is_receiving = False
+        return CallOpened(call, request, part.body, end)
+
+    def _refuse(self, call: CallState) -> None:
+        error: CallError
+        if self._is_draining:
+            error = Unavailable("the connection is closing and takes no new calls")
+        else:
+            limit = self._limits.max_calls
+            error = TooManyCalls(
+                f"{limit} calls are open on this connection, which is its limit: "
+                "wait for one to end",
+                details={"max_calls": limit},
+            )
+        call.is_ended = True
+        self._outbox.put_control(self._error_message(call, error))
+
+    def _receive_data(self, data: Data, part: FramePart[Message]) -> Event | None:
+        return self._begin_body(self.calls.find(data.call), data, part)
+
+    def _receive_reply(self, reply: Reply, part: FramePart[Message]) -> Event | None:
+        return self._begin_body(self._find_answered(reply), reply, part)
+
+    def _begin_body(
+        self, call: CallState | None, message: Data | Reply, part: FramePart[Message]
+    ) -> Event | None:
+        if part.remaining:
+            self._current = call
+            self._current_message = message
+        if call is None:
+            return None
+        if message.size or message.__class__ is Data:
+            self.calls.take_credit(call, message.size)
+        return self._body_event(call, message, part)
+
+    def _more_body(self, part: FramePart[Message]) -> Event | None:
+        call = self._current
+        message = self._current_message
+        if not part.remaining:
+            self._current = self._current_message = None
+        if call is None or message is None or call.is_ended:
+            return None
+        return self._body_event(call, message, part)
+
+    def _body_event(
+        self, call: CallState, message: Open | Data | Reply, part: FramePart[Message]
+    ) -> Event | None:
+        """The event for a piece of a body: what the message says takes effect with its last byte."""
+        stream = message.stream if isinstance(message, Data) else 0
+        if part.remaining:
+            return BodyReceived(call, stream, part.body, False) if part.body else None
+        if isinstance(message, Reply):
+            self._end(call)
+            return CallReplied(call, message, part.body)
+        if message.end:
+            call.is_receiving = False
+        return BodyReceived(call, stream, part.body, message.end)
+
+    def _receive_error(self, error: Error, part: FramePart[Message]) -> Event | None:
+        call = self._find_answered(error)
+        if call is None:
+            return None
+        self._end(call)
+        return CallFailed(call, error)
+
+    def _receive_cancel(self, cancel: Cancel, part: FramePart[Message]) -> Event | None:
+        if self.calls.is_ours(cancel.call):
+            raise ProtocolError(
+                GoodbyeCode.UNEXPECTED_MESSAGE,
+                f"a cancel came for call {cancel.call}, which its sender cannot have opened",
+            )
+        call = self.calls.find(cancel.call)
+        return None if call is None else CallCancelled(call)
+
+    def _receive_window(self, window: Window, part: FramePart[Message]) -> Event | None:
+        call = self.calls.find(window.call)
+        if call is not None:
+            if call.send_credit + window.bytes > MAX_INTEGER:
+                raise ProtocolError(
+                    GoodbyeCode.FLOW_CONTROL, f"the credit of call {window.call} overflows"
+                )
+            self._outbox.add_credit(call, window.bytes)
+        return None
+
+    def _receive_ping(self, ping: Ping, part: FramePart[Message]) -> Event | None:
+        self._outbox.put_control(Pong(ping.token))
+        return None
+
+    def _receive_pong(self, pong: Pong, part: FramePart[Message]) -> Event:
+        return PongReceived(pong.token)
+
+    def _receive_goodbye(self, goodbye: Goodbye, part: FramePart[Message]) -> Event:
+        return GoodbyeReceived(goodbye)
+
+    def _find_answered(self, answer: Reply | Error) -> CallState | None:
+        if not self.calls.is_ours(answer.call):
+            raise ProtocolError(
+                GoodbyeCode.UNEXPECTED_MESSAGE,
+                f"an answer came to call {answer.call}, which its sender opened itself",
+            )
+        return self.calls.find(answer.call)
+
+    def _end(self, call: CallState) -> None:
+        self.calls.remove(call)
+        self._outbox.drop(call)
+
+    def accept_login(self) -> None:
+        """The peer has logged in, or needs not to: from now on it may call everything."""
+        self.phase = Phase.OPEN
+        self._reader.max_header_bytes = self._limits.max_header_bytes
+
+    def _error_message(self, call: CallState, error: CallError) -> Error:
+        message = Error(call.number, error.wire_code, error.message[:MAX_MESSAGE_CHARACTERS])
+        if error.details:
+            message.details = encode_value(error.details)
+            if len(encode_header(message)) > self.peer_limits.max_header_bytes:
+                message.details = NOTHING
+        return message
+
+
+_RECEIVERS: Mapping[type, Callable[[Receiver, Any, FramePart[Message]], Event | None]] = {
+    Hello: Receiver._receive_hello,
+    Open: Receiver._receive_open,
+    Data: Receiver._receive_data,
+    Reply: Receiver._receive_reply,
+    Error: Receiver._receive_error,
+    Cancel: Receiver._receive_cancel,
+    Window: Receiver._receive_window,
+    Ping: Receiver._receive_ping,
+    Pong: Receiver._receive_pong,
+    Goodbye: Receiver._receive_goodbye,
+}
