@@ -1,0 +1,1 @@
+"""Twisted around `sockserv.wire`: transports, producers, timeouts, running calls."""

@@ -1,0 +1,134 @@
+"""The bytes that the peer sends in a call, for the one who consumes them."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable
+
+from twisted.internet.defer import Deferred
+
+from sockserv.errors import BodyTooLarge
+
+__all__ = ["Body"]
+
+_JOIN_BELOW_BYTES = 4096
+"""Pieces are joined up to this size, so that many tiny ones cost no more memory than their bytes."""
+
+
+class Body:
+    """A call's incoming body: an asynchronous iterator of `bytes`.
+
+    The pieces come as the network delivered them, of any size but 0. The peer is given credit for a
+    piece when it is taken, so that at most one window waits here. Iterating raises what the call
+    failed with (`CallError`, `ConnectionEnded`) when the body does not come to its end.
+    """
+
+    __slots__ = ("_consume", "_failure", "_first", "_is_ended", "_pieces", "_waiting")
+
+    def __init__(self, consume: Callable[[int], None]) -> None:
+        self._consume = consume
+        # Nearly all bodies are one piece; only the others get a queue.
+        self._first: bytes | None = None
+        self._pieces: deque[tuple[int, bytes | bytearray]] | None = None
+        self._is_ended = False
+        self._failure: Exception | None = None
+        self._waiting: Deferred[None] | None = None
+
+    def __aiter__(self) -> Body:
+        return self
+
+    async def __anext__(self) -> bytes:
+        piece = self._first
+        if piece is not None:
+            self._first = None
+            if not self._is_ended:
+                self._consume(len(piece))
+            return piece
+        taken = await self._take()
+        if taken is None:
+            raise StopAsyncIteration
+        return taken[1]
+
+    async def take(self) -> tuple[int, bytes] | None:
+        """The next piece with the number of its stream; None at the end."""
+        piece = self._first
+        if piece is not None:
+            self._first = None
+            self._consume(len(piece))
+            return 0, piece
+        return await self._take()
+
+    async def read(self, *, max_bytes: int) -> bytes:
+        """All that is left of the body, in one piece.
+
+        Raises `BodyTooLarge` when that is more than `max_bytes`.
+        """
+        pieces = []
+        size = 0
+        async for piece in self:
+            size += len(piece)
+            if size > max_bytes:
+                raise BodyTooLarge(
+                    f"the body is larger than {max_bytes} bytes", details={"max_bytes": max_bytes}
+                )
+            pieces.append(piece)
+        return pieces[0] if len(pieces) == 1 else b"".join(pieces)
+
+    async def _take(self) -> tuple[int, bytes] | None:
+        while True:
+            if self._pieces:
+                stream, piece = self._pieces.popleft()
+                self._consume(len(piece))
+                return stream, bytes(piece)
+            if self._first is not None:
+                piece, self._first = self._first, None
+                self._consume(len(piece))
+                return 0, piece
+            if self._failure is not None:
+                raise self._failure
+            if self._is_ended:
+                return None
+            if self._waiting is not None:
+                raise RuntimeError("the body is being read already: one reader at a time")
+            self._waiting = Deferred(self._stop_waiting)
+            await self._waiting
+
+    def _stop_waiting(self, waiting: Deferred[None]) -> None:
+        self._waiting = None
+
+    # For the connection
+
+    def feed(self, stream: int, piece: bytes) -> None:
+        """Add a piece; `wake` has to follow."""
+        pieces = self._pieces
+        if pieces is None:
+            if self._first is None and not stream:
+                self._first = piece
+                return
+            self._pieces = pieces = deque()
+            if self._first is not None:
+                pieces.append((0, self._first))
+                self._first = None
+        elif pieces:
+            last_stream, last = pieces[-1]
+            if last_stream == stream and len(last) + len(piece) <= _JOIN_BELOW_BYTES:
+                if not isinstance(last, bytearray):
+                    last = bytearray(last)
+                    pieces[-1] = (stream, last)
+                last += piece
+                return
+        pieces.append((stream, piece))
+
+    def end(self, failure: Exception | None = None) -> None:
+        """No more pieces will come: the body is whole, or `failure` says why not."""
+        if not self._is_ended:
+            self._is_ended = True
+            self._failure = failure
+            self.wake()
+
+    def wake(self) -> None:
+        """Let the reader go on, if it waits."""
+        waiting = self._waiting
+        if waiting is not None:
+            self._waiting = None
+            waiting.callback(None)

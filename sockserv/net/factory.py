@@ -1,0 +1,134 @@
+"""Accepting connections, watching over them, and letting them end."""
+
+from __future__ import annotations
+
+from twisted.internet.defer import Deferred
+from twisted.internet.interfaces import IAddress, IDelayedCall
+from twisted.internet.protocol import Factory, Protocol
+from twisted.logger import Logger
+
+from sockserv.errors import GoodbyeCode
+from sockserv.net.peer import Peer, PeerSettings
+from sockserv.wire.messages import Goodbye, encode_frame
+
+__all__ = ["PeerFactory", "PeerSet"]
+
+
+class PeerSet:
+    """The live connections of one side, each looked after at every tick of one timer."""
+
+    def __init__(self, settings: PeerSettings) -> None:
+        self._clock = settings.clock
+        limits = settings.limits
+        self._interval_seconds = 0.2 * min(
+            limits.login_timeout_seconds,
+            limits.keepalive_interval_seconds,
+            limits.keepalive_timeout_seconds,
+        )
+        self._peers: set[Peer] = set()
+        self._tick: IDelayedCall | None = None
+        self._empty: list[Deferred[None]] = []
+
+    def __len__(self) -> int:
+        return len(self._peers)
+
+    def add(self, peer: Peer) -> None:
+        """Look after a connection from now on."""
+        self._peers.add(peer)
+        if self._tick is None:
+            self._tick = self._clock.callLater(self._interval_seconds, self._check)
+
+    def discard(self, peer: Peer) -> None:
+        """The connection is lost."""
+        self._peers.discard(peer)
+        if not self._peers:
+            if self._tick is not None:
+                self._tick.cancel()
+                self._tick = None
+            empty, self._empty = self._empty, []
+            for waiting in empty:
+                waiting.callback(None)
+
+    def count_unauthenticated(self) -> int:
+        """How many have not logged in yet."""
+        return sum(not peer.is_logged_in for peer in self._peers)
+
+    def drain(self, timeout_seconds: float) -> Deferred[None]:
+        """Say goodbye to all, let running calls end until the deadline, then cut.
+
+        Fires when the last connection is lost; cancelling it changes nothing for the connections.
+        """
+        for peer in tuple(self._peers):
+            peer.drain(GoodbyeCode.SHUTTING_DOWN, "the server is shutting down")
+        done: Deferred[None] = Deferred(lambda waiting: self._empty.remove(waiting))
+        if not self._peers:
+            done.callback(None)
+            return done
+        self._empty.append(done)
+        deadline = self._clock.callLater(timeout_seconds, self._cut)
+
+        def forget(result: None) -> None:
+            if deadline.active():
+                deadline.cancel()
+
+        return done.addBoth(forget)
+
+    def _cut(self) -> None:
+        for peer in tuple(self._peers):
+            peer.abort()
+
+    def _check(self) -> None:
+        self._tick = self._clock.callLater(self._interval_seconds, self._check)
+        now = self._clock.seconds()
+        for peer in tuple(self._peers):
+            peer.check(now)
+
+
+class _Refusal(Protocol):
+    """Says goodbye to a connection for which there is no room."""
+
+    def __init__(self, goodbye: bytes) -> None:
+        self._goodbye = goodbye
+
+    def connectionMade(self) -> None:
+        assert self.transport is not None
+        self.transport.write(self._goodbye)
+        self.transport.loseConnection()
+
+
+class PeerFactory(Factory):
+    """Makes a `Peer` of each connection that is accepted."""
+
+    noisy = False
+    _log = Logger()
+
+    def __init__(self, settings: PeerSettings, peers: PeerSet) -> None:
+        self._settings = settings
+        self._peers = peers
+        # A flood of connections must not flood the log as well.
+        self._refused = 0
+
+    def buildProtocol(self, addr: IAddress | None) -> Protocol:
+        """A peer, or a refusal when a limit is reached."""
+        limits = self._settings.limits
+        count = len(self._peers)
+        if count >= limits.max_connections:
+            return self._refuse(addr, f"{count} connections are open, which is the limit")
+        # Counting takes time, and is of interest only when there are as many at all.
+        if count >= limits.max_unauthenticated_connections:
+            waiting = self._peers.count_unauthenticated()
+            if waiting >= limits.max_unauthenticated_connections:
+                return self._refuse(addr, f"{waiting} connections wait for a login: too many")
+        self._refused = 0
+        return Peer(self._settings)
+
+    def _refuse(self, address: IAddress | None, why: str) -> Protocol:
+        self._refused += 1
+        if self._refused & (self._refused - 1) == 0:
+            self._log.warn(
+                "refused {address}, {count} in a row: {why}",
+                address=address,
+                count=self._refused,
+                why=why,
+            )
+        return _Refusal(encode_frame(Goodbye(GoodbyeCode.TOO_MANY_CONNECTIONS.value, why)))

@@ -1,0 +1,176 @@
+"""Getting bytes onto a transport, and learning when it takes more.
+
+Twisted's `transport.write` waits for the next turn of the reactor before it sends. A call that is
+answered at once need not wait, so for plain TCP and Unix sockets `SocketOutlet` sends on the
+descriptor and only leaves to the reactor to tell when the socket is writable again. Every other
+transport (TLS, a wrapper, a link in memory) gets the plain `TransportOutlet`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Protocol
+
+from twisted.internet.interfaces import (
+    IConsumer,
+    IPullProducer,
+    IPushProducer,
+    ITransport,
+)
+from twisted.internet.tcp import Connection as TCPConnection
+from zope.interface import implementer
+
+from sockserv.wire.outbox import Buffer
+
+__all__ = ["Outlet", "SocketOutlet", "TransportOutlet", "outlet_for"]
+
+_JOIN_BELOW_BYTES = 32 * 1024
+_MAX_BUFFERS = 512  # far below any system's IOV_MAX
+
+
+class Outlet(Protocol):
+    """Where a peer's bytes go."""
+
+    is_blocked: bool
+    """Whether nothing should be written until `refill` is called."""
+
+    def write(self, buffers: Sequence[Buffer]) -> int:
+        """Send; what cannot go out at once is kept, and `is_blocked` becomes true.
+
+        Returns how many bytes it was given.
+        """
+
+    def yield_turn(self) -> None:
+        """Let others have the reactor, and call `refill` when the transport takes more."""
+
+    def close(self) -> None:
+        """Nothing more will be written: close the connection, or our half of it."""
+
+
+@implementer(IPullProducer)
+class SocketOutlet:
+    """Sends directly on a socket.
+
+    Invariant: the transport's own buffer stays empty, so that `resumeProducing` always means that
+    the socket is writable.
+    """
+
+    __slots__ = ("_refill", "_send", "_sendmsg", "_transport", "_unsent", "is_blocked")
+
+    def __init__(self, transport: TCPConnection, refill: Callable[[], None]) -> None:
+        self._transport = transport
+        self._refill = refill
+        handle = transport.getHandle()
+        self._send = handle.send
+        self._sendmsg = handle.sendmsg
+        self._unsent: list[Buffer] = []
+        # Registering asks for data at once.
+        self.is_blocked = True
+        transport.registerProducer(self, False)
+        self.is_blocked = False
+
+    def write(self, buffers: Sequence[Buffer]) -> int:
+        """Send; what the socket does not take is kept until it is writable."""
+        size = sum(map(len, buffers))
+        try:
+            if size <= _JOIN_BELOW_BYTES:
+                sent = self._send(b"".join(buffers))
+            else:
+                sent = self._sendmsg(buffers[:_MAX_BUFFERS])
+        except BlockingIOError:
+            sent = 0
+        except OSError:
+            # The transport will find the same error, and knows what to do with it.
+            self._transport.write(b"".join(buffers))
+            self.is_blocked = True
+            return size
+        if sent < size:
+            self._unsent = _rest(buffers, sent)
+            self.yield_turn()
+        return size
+
+    def yield_turn(self) -> None:
+        """Wait until the reactor finds the socket writable."""
+        self.is_blocked = True
+        self._transport.startWriting()
+
+    def close(self) -> None:
+        """Close our half: closing it all would take away from the peer what it has not read."""
+        self.is_blocked = True
+        self._transport.unregisterProducer()
+        self._transport.loseWriteConnection()
+
+    def resumeProducing(self) -> None:
+        """The socket is writable, and the transport has nothing of its own to write."""
+        if not self.is_blocked or not self._transport.connected:
+            return
+        self.is_blocked = False
+        if self._unsent:
+            unsent, self._unsent = self._unsent, []
+            self.write(unsent)
+        if not self.is_blocked:
+            self._refill()
+
+    def stopProducing(self) -> None:
+        """The connection is lost."""
+        self.is_blocked = True
+        self._unsent = []
+
+
+@implementer(IPushProducer)
+class TransportOutlet:
+    """Writes to any transport, and stops when the transport says that its buffer is full."""
+
+    __slots__ = ("_is_paused", "_refill", "_transport", "is_blocked")
+
+    def __init__(self, transport: ITransport, refill: Callable[[], None]) -> None:
+        self._transport = transport
+        self._refill = refill
+        self.is_blocked = False
+        IConsumer(transport).registerProducer(self, True)
+
+    def write(self, buffers: Sequence[Buffer]) -> int:
+        """Write; the transport pauses us when that was enough."""
+        data = b"".join(buffers)
+        self._transport.write(data)
+        return len(data)
+
+    def yield_turn(self) -> None:
+        """Go on: these transports buffer, and tell when it is too much."""
+
+    def close(self) -> None:
+        """Close the connection, once the transport has sent what it has."""
+        self.is_blocked = True
+        IConsumer(self._transport).unregisterProducer()
+        self._transport.loseConnection()
+
+    def pauseProducing(self) -> None:
+        """The transport's buffer is full."""
+        self.is_blocked = True
+
+    def resumeProducing(self) -> None:
+        """The transport takes more."""
+        self.is_blocked = False
+        self._refill()
+
+    def stopProducing(self) -> None:
+        """The connection is lost."""
+        self.is_blocked = True
+
+
+def outlet_for(transport: ITransport, refill: Callable[[], None]) -> Outlet:
+    """The fastest outlet that `transport` allows; `refill` is called when it takes more bytes."""
+    # A wrapper around a transport passes its attributes on, but must see the bytes: only the
+    # real thing will do.
+    if isinstance(transport, TCPConnection) and not transport.TLS:
+        return SocketOutlet(transport, refill)
+    return TransportOutlet(transport, refill)
+
+
+def _rest(buffers: Sequence[Buffer], sent: int) -> list[Buffer]:
+    """What is left of the buffers after the first `sent` bytes."""
+    for index, buffer in enumerate(buffers):
+        if sent < len(buffer):
+            return [memoryview(buffer)[sent:], *buffers[index + 1 :]]
+        sent -= len(buffer)
+    return []

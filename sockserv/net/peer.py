@@ -1,0 +1,446 @@
+"""One live connection: the protocol on a transport, its running calls, its end.
+
+Invariants:
+
+1. Reading never stops: what the peer may send ahead is bounded by the credit it was given, and two
+   sides that wait for each other's reading would wait for ever.
+2. Bytes go out at the end of a turn (`hold`, `release`), all answers of one delivery together.
+3. Every running call learns of the end of the connection before `connectionLost` returns.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Mapping
+from typing import Any, Final
+
+import attrs
+from msgspec import Raw
+from twisted.internet.defer import Deferred
+from twisted.internet.error import ConnectionDone
+from twisted.internet.interfaces import IDelayedCall, IReactorTime, ITCPTransport
+from twisted.internet.protocol import Protocol, connectionDone
+from twisted.logger import Logger
+from twisted.python.failure import Failure
+
+from sockserv.errors import (
+    CallCancelled,
+    CallError,
+    ConnectionEnded,
+    GoodbyeCode,
+    ProtocolError,
+    TooManyCalls,
+    Unavailable,
+    error_from_wire,
+)
+from sockserv.limits import Limits
+from sockserv.net.body import Body
+from sockserv.net.calls import IncomingCall, OutgoingCall
+from sockserv.net.handlers import run_handler
+from sockserv.net.outlet import Outlet, outlet_for
+from sockserv.wire import events
+from sockserv.wire.calls import CallState
+from sockserv.wire.connection import Connection, Phase, Role
+from sockserv.wire.messages import NOTHING, Hello, decode_value
+
+__all__ = ["Peer", "PeerSettings"]
+
+_LINGER_SECONDS: Final = 2.0
+"""How long a peer may take to read our goodbye and to close its side."""
+
+_TURN_BYTES: Final = 256 * 1024
+"""After so many bytes in one go the reactor serves its other connections first."""
+
+
+@attrs.frozen(kw_only=True, eq=False)
+class PeerSettings:
+    """What all connections of one server, or one client, have in common.
+
+    `handle` is given each call that a peer opens; what it returns, or its coroutine, or its Deferred,
+    is the result. `in_thread` calls a blocking function in a thread. `auth` names the login methods
+    that a server offers. `on_made`, `on_hello` and `on_end` are told of connections that were made,
+    of those whose hello has come, and of those that are of no more use, and why.
+    """
+
+    clock: IReactorTime
+    role: Role
+    agent: str
+    limits: Limits
+    handle: Callable[[IncomingCall], Any]
+    in_thread: Callable[..., Deferred[Any]]
+    auth: tuple[str, ...] = ()
+    on_made: Callable[[Peer], None] = lambda peer: None
+    on_hello: Callable[[Peer], None] = lambda peer: None
+    on_end: Callable[[Peer, Exception], None] = lambda peer, why: None
+
+
+class Peer(Protocol):
+    """One side of a live connection.
+
+    `identity` is who logged in, None before that; `hello` the peer's introduction, None before it.
+    """
+
+    _log = Logger()
+
+    def __init__(self, settings: PeerSettings) -> None:
+        self.settings = settings
+        self.identity: Any = None
+        self.hello: Hello | None = None
+        self.failed_logins = 0
+        # Opens that wait for the peer to take one more call, and pings for their pongs.
+        self._opens: deque[Deferred[None]] | None = None
+        self._pongs: dict[int, Deferred[None]] | None = None
+        self._connection = Connection(settings.role, settings.limits, auth=settings.auth)
+        self._outlet: Outlet | None = None
+        # How many turns hold back the output, and whose readers are woken at the end of a delivery.
+        self._depth = 0
+        self._wakes: list[Body] = []
+        self._is_closing = False
+        self._is_draining = False
+        self._failure: Exception | None = None
+        self._linger: IDelayedCall | None = None
+        self._has_heard = False
+        self._has_pinged = False
+        self._silent_since = settings.clock.seconds()
+
+    def __repr__(self) -> str:
+        transport = self.transport
+        where = transport.getPeer() if transport is not None else "no transport"
+        who = getattr(self.identity, "name", None) or "nobody yet"
+        return f"<{who} at {where}>"
+
+    # The transport
+
+    def connectionMade(self) -> None:
+        """Introduce ourselves."""
+        assert self.transport is not None
+        self._outlet = outlet_for(self.transport, self.flush)
+        self._connection.start(self.settings.agent)
+        self.settings.on_made(self)
+        self.flush()
+
+    def dataReceived(self, data: bytes) -> None:
+        """Act on what the peer sent, then send what came of it."""
+        if self._is_closing:
+            return
+        self._depth += 1
+        try:
+            for event in self._connection.receive(data):
+                self._has_heard = True
+                _ACTIONS[event.__class__](self, event)
+        except ProtocolError as error:
+            self._cut(error.code, str(error))
+        finally:
+            if self._wakes:
+                wakes, self._wakes = self._wakes, []
+                for body in wakes:
+                    body.wake()
+            self.release()
+
+    def connectionLost(self, reason: Failure = connectionDone) -> None:
+        """End all that still runs."""
+        if self._linger is not None and self._linger.active():
+            self._linger.cancel()
+        self._is_closing = True
+        self._outlet = None
+        how = "was closed by the peer" if reason.check(ConnectionDone) else "broke off"
+        ended = ConnectionEnded(f"the connection {how}")
+        self._end_calls(ended)
+        self.settings.on_end(self, self._failure or ended)
+
+    # Events
+
+    def _on_hello(self, event: events.HelloReceived) -> None:
+        self.hello = event.hello
+        self.settings.on_hello(self)
+
+    def _on_opened(self, event: events.CallOpened) -> None:
+        call = IncomingCall(self, event.call, event.request)
+        if event.body:
+            call.body.feed(0, event.body)
+        if event.end:
+            call.body.end()
+        run_handler(call)
+
+    def _on_body(self, event: events.BodyReceived) -> None:
+        owner = event.call.owner
+        if event.body:
+            owner.body.feed(event.stream, event.body)
+            self._wakes.append(owner.body)
+        if event.end:
+            owner.body.end()
+
+    def _on_replied(self, event: events.CallReplied) -> None:
+        owner: OutgoingCall = event.call.owner
+        if event.body:
+            owner.body.feed(0, event.body)
+        owner.finish(result=event.reply.result)
+        self._slot_freed()
+
+    def _on_failed(self, event: events.CallFailed) -> None:
+        error = event.error
+        details = decode_value(error.details, dict) if error.details is not NOTHING else {}
+        event.call.owner.finish(failure=error_from_wire(error.code, error.message, details))
+        self._slot_freed()
+
+    def _on_cancelled(self, event: events.CallCancelled) -> None:
+        owner: IncomingCall = event.call.owner
+        owner.cancel(CallCancelled("the caller cancelled the call"))
+
+    def _on_pong(self, event: events.PongReceived) -> None:
+        waiting = self._pongs.pop(event.token, None) if self._pongs else None
+        if waiting is not None and not waiting.called:
+            waiting.callback(None)
+
+    def _on_goodbye(self, event: events.GoodbyeReceived) -> None:
+        goodbye = event.goodbye
+        if goodbye.code in (GoodbyeCode.DONE, GoodbyeCode.SHUTTING_DOWN):
+            self._failure = Unavailable(f"the peer is going away: {goodbye.message}")
+            self._is_draining = True
+            return
+        self._failure = ConnectionEnded(
+            f"the peer ended the connection: {goodbye.message} ({goodbye.code})"
+        )
+        self._log.info("{peer} ended the connection: {goodbye}", peer=self, goodbye=goodbye)
+        self._end_calls(self._failure)
+        self._lose()
+
+    # Calls of the peer
+
+    def login(self, identity: Any) -> None:
+        """The peer is `identity` from now on, and may call everything that it is permitted."""
+        self.identity = identity
+        self._silent_since = self.settings.clock.seconds()
+        self._connection.accept_login()
+
+    def reply(self, call: IncomingCall, result: Raw) -> None:
+        """End a call with success."""
+        self._connection.reply(call.state, result, call.take_held())
+        call.stop()
+
+    def fail(self, call: IncomingCall, error: CallError) -> None:
+        """End a call with an error."""
+        self._connection.fail(call.state, error)
+        call.stop()
+
+    # Calls of ours
+
+    async def open(
+        self,
+        op: str,
+        args: Raw = NOTHING,
+        *,
+        body: bytes = b"",
+        end: bool = False,
+        timeout_seconds: float | None = None,
+    ) -> OutgoingCall:
+        """Open a call; waits while the peer takes no more calls.
+
+        Raises `TooManyCalls` when too many wait already, `Unavailable` or `ConnectionEnded` when the
+        peer takes no more for ever, `MessageTooLarge` when `args` do not fit into a header.
+        """
+        while True:
+            if self._failure is not None:
+                raise self._failure
+            if self._connection.can_open():
+                break
+            await self._wait_for_slot()
+        state = self._connection.open(op, args, timeout_seconds=timeout_seconds, body=body, end=end)
+        call = OutgoingCall(self, state, timeout_seconds)
+        self.flush()
+        return call
+
+    def _wait_for_slot(self) -> Deferred[None]:
+        limit = self.settings.limits.max_waiting_calls
+        if self._opens is None:
+            self._opens = deque()
+        elif len(self._opens) >= limit:
+            raise TooManyCalls(
+                f"{limit} calls wait already for the peer to take them: wait for some to end",
+                details={"max_waiting_calls": limit},
+            )
+        waiting: Deferred[None] = Deferred(self._opens.remove)
+        self._opens.append(waiting)
+        return waiting
+
+    def _slot_freed(self) -> None:
+        if self._opens:
+            self._opens.popleft().callback(None)
+
+    def cancel(self, call: CallState) -> None:
+        """Give a call of ours up."""
+        self._connection.cancel(call)
+        self.flush()
+
+    def ping(self) -> Deferred[None]:
+        """Ask the peer for a sign of life, which fires the Deferred."""
+        if self._failure is not None:
+            raise self._failure
+        if self._pongs is None:
+            self._pongs = {}
+        token = max(self._pongs, default=0) + 1
+        waiting: Deferred[None] = Deferred()
+        self._pongs[token] = waiting
+        self._connection.ping(token)
+        self.flush()
+        return waiting
+
+    # Bodies, both ways
+
+    def send(self, call: CallState, data: bytes, stream: int, end: bool) -> None:
+        """Send the next bytes of a call's body when its turn comes."""
+        self._connection.send(call, data, stream=stream, end=end)
+        self.flush()
+
+    def consume(self, call: CallState, count: int) -> None:
+        """Bytes of a call's body were consumed: the peer may send as many more."""
+        self._connection.consume(call, count)
+        self.flush()
+
+    # Output
+
+    def hold(self) -> None:
+        """Begin a turn: what is sent in it goes out together when it ends."""
+        self._depth += 1
+
+    def release(self) -> None:
+        """End a turn."""
+        self._depth -= 1
+        self.flush()
+
+    def flush(self) -> None:
+        """Send what can be sent."""
+        outlet = self._outlet
+        if self._depth or outlet is None:
+            return
+        connection = self._connection
+        sent = 0
+        while not outlet.is_blocked:
+            buffers = connection.data_to_send()
+            if not buffers:
+                break
+            sent += outlet.write(buffers)
+            drained = connection.take_drained()
+            if drained:
+                self._depth += 1
+                for call in drained:
+                    if call.owner is not None:
+                        call.owner.on_drained()
+                self._depth -= 1
+            if sent >= _TURN_BYTES and connection.has_data_to_send and not outlet.is_blocked:
+                outlet.yield_turn()
+        if connection.unsent_bytes > self.settings.limits.max_unsent_bytes:
+            self._too_slow()
+        elif self._is_closing:
+            if not outlet.is_blocked:
+                self._outlet = None
+                outlet.close()
+        elif self._is_draining and not self.has_calls:
+            self._lose()
+
+    # The end
+
+    @property
+    def has_calls(self) -> bool:
+        """Whether any call of either side runs."""
+        return bool(self._connection.calls.incoming or self._connection.calls.outgoing)
+
+    @property
+    def is_logged_in(self) -> bool:
+        """Whether the peer may call everything that it is permitted."""
+        return self._connection.phase is Phase.OPEN
+
+    def drain(self, code: GoodbyeCode, message: str) -> None:
+        """Take no new calls, let the running ones end, then close."""
+        if self._is_closing or self._is_draining:
+            return
+        self._is_draining = True
+        self._failure = Unavailable(message)
+        self._connection.goodbye(code, message)
+        self.flush()
+
+    def close(self, code: GoodbyeCode, message: str) -> None:
+        """Say goodbye, end all calls and close, at once."""
+        if self._is_closing:
+            return
+        self._connection.goodbye(code, message)
+        self._end_calls(ConnectionEnded(f"the connection was closed: {message}"))
+        self._lose()
+
+    def abort(self) -> None:
+        """Cut the connection without another word."""
+        self._is_closing = True
+        self._outlet = None
+        if self.transport is not None:
+            ITCPTransport(self.transport).abortConnection()
+
+    def check(self, now: float) -> None:
+        """Look after the peer's silence; to be called every few seconds."""
+        limits = self.settings.limits
+        silent = now - self._silent_since
+        if self._is_closing:
+            return
+        if not self.is_logged_in:
+            if silent >= limits.login_timeout_seconds:
+                self._cut(GoodbyeCode.LOGIN_TIMEOUT, f"no login within {silent:.0f} seconds")
+        elif self._has_heard:
+            self._has_heard = self._has_pinged = False
+            self._silent_since = now
+        elif not self._has_pinged:
+            if silent >= limits.keepalive_interval_seconds:
+                self._has_pinged = True
+                self._connection.ping(0)
+                self.flush()
+        elif silent >= limits.keepalive_interval_seconds + limits.keepalive_timeout_seconds:
+            self._cut(GoodbyeCode.IDLE_TIMEOUT, f"no sign of life for {silent:.0f} seconds")
+
+    def _too_slow(self) -> None:
+        self._log.warn("{peer} cut off: it does not read what it asked for", peer=self)
+        self._end_calls(ConnectionEnded("the peer does not read"))
+        self.abort()
+
+    def _cut(self, code: GoodbyeCode, message: str) -> None:
+        """Close for a fault of the peer, and leave a line in the log."""
+        self._log.warn("{peer} cut off: {code}: {why}", peer=self, code=code.value, why=message)
+        self.close(code, message)
+
+    def _end_calls(self, failure: Exception) -> None:
+        if self._failure is None or isinstance(self._failure, Unavailable):
+            self._failure = failure
+        calls = self._connection.calls
+        self._depth += 1
+        for call in (*calls.incoming.values(), *calls.outgoing.values()):
+            call.is_ended = True
+            owner = call.owner
+            if isinstance(owner, IncomingCall):
+                owner.cancel(failure)
+            elif owner is not None:
+                owner.finish(failure=failure)
+        calls.incoming.clear()
+        calls.outgoing.clear()
+        self._depth -= 1
+        pongs, self._pongs = self._pongs, None
+        opens, self._opens = self._opens, None
+        for waiting in (*(pongs or {}).values(), *(opens or ())):
+            if not waiting.called:
+                waiting.errback(failure)
+
+    def _lose(self) -> None:
+        """Close once everything has been sent; a peer that does not let us is cut off."""
+        if self._is_closing:
+            return
+        self._is_closing = True
+        self._linger = self.settings.clock.callLater(_LINGER_SECONDS, self.abort)
+        self.flush()
+
+
+_ACTIONS: Mapping[type, Callable[[Peer, Any], None]] = {
+    events.HelloReceived: Peer._on_hello,
+    events.CallOpened: Peer._on_opened,
+    events.BodyReceived: Peer._on_body,
+    events.CallReplied: Peer._on_replied,
+    events.CallFailed: Peer._on_failed,
+    events.CallCancelled: Peer._on_cancelled,
+    events.PongReceived: Peer._on_pong,
+    events.GoodbyeReceived: Peer._on_goodbye,
+}

@@ -1,0 +1,180 @@
+"""What a service is made of: operations, and the calls that they answer.
+
+::
+
+    @attrs.frozen
+    class CountArguments:
+        up_to: int
+        step: int = 1
+
+    class Counter(Service):
+        @operation("counter.count", args=CountArguments, permission="counter")
+        async def count(self, call: Call[CountArguments]) -> dict[str, int]:
+            for number in range(0, call.args.up_to, call.args.step):
+                await call.send(b"%d\\n" % number)
+            return {"last": number}
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable
+from typing import Any, Final, Protocol, TypeVar
+
+import attrs
+import msgspec
+from twisted.internet.interfaces import IReactorTime
+
+from sockserv.errors import InvalidArgument
+from sockserv.trust.identities import Identity
+
+__all__ = ["Body", "Call", "NoArguments", "Operation", "Service", "operation"]
+
+A = TypeVar("A")
+A_co = TypeVar("A_co", covariant=True)
+S = TypeVar("S", bound="Service")
+T = TypeVar("T")
+
+_DECLARATION: Final = "__sockserv_operation__"
+
+
+class Body(Protocol):
+    """The bytes of a request, as they come: an asynchronous iterator of `bytes`, never empty ones.
+
+    The caller may send one window ahead of what has been taken here. Iterating raises a
+    `SockservError` when the request breaks off before its end.
+    """
+
+    def __aiter__(self) -> AsyncIterator[bytes]: ...
+
+    async def __anext__(self) -> bytes: ...
+
+    async def read(self, *, max_bytes: int) -> bytes:
+        """All that is left, in one piece; raises `BodyTooLarge` beyond `max_bytes`."""
+
+    async def take(self) -> tuple[int, bytes] | None:
+        """The next piece with the number of its stream; None at the end."""
+
+
+class Call(Protocol[A_co]):
+    """One request, while it is being answered.
+
+    What the operation returns is the result: None, or anything that JSON can express (attrs classes
+    too). Raise a `CallError` to refuse. When the caller cancels, is gone, or its deadline has
+    passed, whatever the operation awaits is cancelled.
+    """
+
+    @property
+    def args(self) -> A_co:
+        """The arguments, as the class that the operation declared."""
+
+    @property
+    def identity(self) -> Identity:
+        """Who asks."""
+
+    @property
+    def body(self) -> Body:
+        """The bytes that the caller sends."""
+
+    @property
+    def clock(self) -> IReactorTime:
+        """The clock to measure and wait with; in a test it is one that the test moves."""
+
+    @property
+    def seconds_left(self) -> float | None:
+        """How long the caller still waits; None: for ever."""
+
+    async def send(self, data: bytes, *, stream: int = 0) -> None:
+        """Send the next bytes of the answer, of any size; waits while the caller takes no more.
+
+        `stream` (0 to 255) tells several streams of one answer apart.
+        """
+
+    async def send_file(self, file: int, *, offset: int = 0, count: int | None = None) -> int:
+        """Send `count` bytes (None: all) of an open file from `offset` on; returns how many."""
+
+    async def in_thread(self, function: Callable[..., T], *args: Any) -> T:
+        """Call a blocking function in a thread, and wait for what it returns or raises."""
+
+
+@attrs.frozen
+class NoArguments:
+    """The arguments of an operation that takes none."""
+
+
+@attrs.frozen
+class _Declaration:
+    name: str
+    args: type
+    permission: str | None
+
+
+class Operation:
+    """An operation of a service, ready to be called.
+
+    `permission` is what the caller has to hold, None if everybody may. `handler` takes the call.
+    """
+
+    def __init__(self, declaration: _Declaration, handler: Callable[[Any], Any]) -> None:
+        self.name = declaration.name
+        self.permission = declaration.permission
+        self.handler = handler
+        self._class = declaration.args
+        self._decode: Callable[[msgspec.Raw], Any] = msgspec.json.Decoder(declaration.args).decode
+        self._fields = {field.name for field in attrs.fields(declaration.args)}
+
+    def __repr__(self) -> str:
+        return f"<operation {self.name}>"
+
+    def decode(self, arguments: msgspec.Raw) -> Any:
+        """The object for the arguments of a call; raises `InvalidArgument` that names the field."""
+        if not bytes(arguments):
+            arguments = _EMPTY
+        try:
+            given = msgspec.json.decode(arguments)
+            if isinstance(given, dict) and not given.keys() <= self._fields:
+                unknown = ", ".join(sorted(given.keys() - self._fields))
+                raise InvalidArgument(f"{self.name} has no argument {unknown}")
+            return self._decode(arguments)
+        except (msgspec.DecodeError, UnicodeDecodeError) as error:
+            raise InvalidArgument(f"{self.name}: {error}") from None
+
+
+_EMPTY: Final = msgspec.Raw(b"{}")
+
+
+def operation(
+    name: str,
+    *,
+    permission: str | None,
+    args: type[A] = NoArguments,  # type: ignore[assignment]
+) -> Callable[[Callable[[S, Call[A]], T]], Callable[[S, Call[A]], T]]:
+    """Declare a method to be an operation.
+
+    `name` is what callers ask for, usually `service.verb`. `permission` is the name of what an
+    identity needs to be permitted; None stands for everybody who is logged in, and has to be said.
+    `args` is an attrs class: its fields, types and defaults are the arguments.
+    """
+    if not attrs.has(args):
+        raise TypeError(f"args of the operation {name!r} has to be an attrs class, not {args!r}")
+
+    def declare(method: Callable[[S, Call[A]], T]) -> Callable[[S, Call[A]], T]:
+        setattr(method, _DECLARATION, _Declaration(name, args, permission))
+        return method
+
+    return declare
+
+
+class Service:
+    """Something that answers calls: subclass it, and declare methods with `operation`.
+
+    A method may be `async def` or a plain function.
+    """
+
+    def operations(self) -> dict[str, Operation]:
+        """All operations of this service, by name."""
+        found: dict[str, Operation] = {}
+        for attribute in dir(type(self)):
+            declaration = getattr(getattr(type(self), attribute), _DECLARATION, None)
+            if isinstance(declaration, _Declaration):
+                found[declaration.name] = Operation(declaration, getattr(self, attribute))
+        return found
