@@ -1,0 +1,177 @@
+"""A logged-in connection, for the program that calls."""
+
+from __future__ import annotations
+
+from typing import Any, Final, Generic, TypeVar, overload
+
+import attrs
+from msgspec import Raw
+from twisted.internet.defer import CancelledError, Deferred
+
+from sockserv.errors import BodyTooLarge, GoodbyeCode, InternalError, ReplyTooLarge
+from sockserv.net.calls import OutgoingCall
+from sockserv.net.peer import Peer
+from sockserv.wire.messages import NOTHING, decode_value, encode_value
+
+__all__ = ["Client", "Reply"]
+
+R = TypeVar("R")
+
+DEFAULT_MAX_REPLY_BYTES: Final = 16 * 1024 * 1024
+
+
+@attrs.frozen
+class Reply(Generic[R]):
+    """The answer to a call: its `result`, and its `body` in one piece."""
+
+    result: R
+    body: bytes
+
+
+class Client:
+    """Calls a server over one connection; `sockserv.client.connect` makes it.
+
+    All calls share the connection, as many at once as the server accepts; more wait for their turn.
+    """
+
+    def __init__(self, peer: Peer, identity: str | None, ended: Deferred[Exception]) -> None:
+        self._peer = peer
+        self._identity = identity
+        self._is_ended = False
+        self._closing: list[Deferred[None]] = []
+        ended.addCallback(self._on_end)
+
+    def __repr__(self) -> str:
+        return f"<client of {self._peer!r}>"
+
+    @property
+    def identity(self) -> str | None:
+        """Who we are to the server; None where no login was needed."""
+        return self._identity
+
+    @property
+    def server_agent(self) -> str:
+        """The server's name and version, in its own words."""
+        hello = self._peer.hello
+        return hello.agent if hello is not None else ""
+
+    @overload
+    def call(
+        self,
+        op: str,
+        args: Any = ...,
+        *,
+        body: bytes = ...,
+        timeout_seconds: float | None = ...,
+        max_reply_bytes: int = ...,
+    ) -> Deferred[Reply[Any]]: ...
+
+    @overload
+    def call(
+        self,
+        op: str,
+        args: Any = ...,
+        *,
+        result: type[R],
+        body: bytes = ...,
+        timeout_seconds: float | None = ...,
+        max_reply_bytes: int = ...,
+    ) -> Deferred[Reply[R]]: ...
+
+    def call(
+        self,
+        op: str,
+        args: Any = None,
+        *,
+        result: Any = Any,
+        body: bytes = b"",
+        timeout_seconds: float | None = None,
+        max_reply_bytes: int = DEFAULT_MAX_REPLY_BYTES,
+    ) -> Deferred[Reply[Any]]:
+        """Ask for an operation with a body at hand, and collect the whole answer.
+
+        `args` is an attrs object or a dictionary; `result` the class that the result is decoded to.
+        Fails with the `CallError` of the server, `DeadlineExceeded` after `timeout_seconds`,
+        `ReplyTooLarge` beyond `max_reply_bytes`, `TooManyCalls`, or `ConnectionEnded`. Cancelling the
+        Deferred cancels the call.
+        """
+        return Deferred.fromCoroutine(
+            self._call(op, args, result, body, timeout_seconds, max_reply_bytes)
+        )
+
+    async def _call(
+        self,
+        op: str,
+        args: Any,
+        kind: Any,
+        body: bytes,
+        timeout_seconds: float | None,
+        max_reply_bytes: int,
+    ) -> Reply[Any]:
+        call = await self._open(op, args, body, True, timeout_seconds)
+        try:
+            answer = await call.body.read(max_bytes=max_reply_bytes)
+            raw = await call.raw_result()
+        except BodyTooLarge:
+            call.cancel()
+            raise ReplyTooLarge(
+                f"the answer of {op} is larger than {max_reply_bytes} bytes: "
+                "raise max_reply_bytes, or open a call and read it piece by piece"
+            ) from None
+        except CancelledError:
+            call.cancel()
+            raise
+        return Reply(_decode(op, raw, kind), answer)
+
+    def open(
+        self,
+        op: str,
+        args: Any = None,
+        *,
+        body: bytes = b"",
+        end: bool = False,
+        timeout_seconds: float | None = None,
+    ) -> Deferred[OutgoingCall]:
+        """Open a call whose bodies stream; `body` are its first bytes, `end` says that they are all.
+
+        Fires as soon as the server takes one more call, without waiting for it to answer.
+        """
+        return Deferred.fromCoroutine(self._open(op, args, body, end, timeout_seconds))
+
+    async def _open(
+        self, op: str, args: Any, body: bytes, end: bool, timeout_seconds: float | None
+    ) -> OutgoingCall:
+        raw = NOTHING if args is None else encode_value(args)
+        return await self._peer.open(op, raw, body=body, end=end, timeout_seconds=timeout_seconds)
+
+    def ping(self) -> Deferred[None]:
+        """A round trip to the server, past all its services; the Deferred fires when it is back."""
+        return self._peer.ping()
+
+    def close(self) -> Deferred[None]:
+        """End all calls and the connection; fires when it is closed. May be called again."""
+        done: Deferred[None] = Deferred()
+        if self._is_ended:
+            done.callback(None)
+        else:
+            self._closing.append(done)
+            self._peer.close(GoodbyeCode.DONE, "the client is done")
+        return done
+
+    def _on_end(self, why: Exception) -> None:
+        self._is_ended = True
+        closing, self._closing = self._closing, []
+        for waiting in closing:
+            waiting.callback(None)
+
+
+def _decode(op: str, raw: Raw, kind: Any) -> Any:
+    if raw is NOTHING or not bytes(raw):
+        raw = _NULL
+    try:
+        return decode_value(raw, kind)
+    except ValueError as error:
+        raise InternalError(f"the result of {op} is not what was expected: {error}") from None
+
+
+_NULL: Final = Raw(b"null")

@@ -1,0 +1,231 @@
+"""Finding a server, connecting to it and logging in."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from ipaddress import ip_address
+from typing import Any
+from urllib.parse import unquote, urlsplit
+
+import msgspec
+from twisted.internet.defer import Deferred
+from twisted.internet.defer import TimeoutError as DeferredTimeout
+from twisted.internet.endpoints import HostnameEndpoint, UNIXClientEndpoint
+from twisted.internet.error import ConnectError as TwistedConnectError
+from twisted.internet.interfaces import IStreamClientEndpoint
+from twisted.internet.protocol import Factory
+from twisted.internet.threads import deferToThreadPool
+
+from sockserv import __version__
+from sockserv.client.client import Client
+from sockserv.errors import (
+    AuthenticationFailed,
+    ConnectError,
+    ConnectionEnded,
+    StateError,
+    Unavailable,
+    UnknownOperation,
+)
+from sockserv.limits import Limits
+from sockserv.net.calls import IncomingCall
+from sockserv.net.factory import PeerSet
+from sockserv.net.peer import Peer, PeerSettings
+from sockserv.state import StateDirectory
+from sockserv.wire.connection import Role
+from sockserv.wire.messages import LOGIN_PREFIX, decode_value, encode_value
+
+__all__ = ["connect", "connect_endpoint"]
+
+
+def connect(
+    reactor: Any,
+    server: str | None = None,
+    *,
+    token: str | None = None,
+    state: str | os.PathLike[str] | None = None,
+    limits: Limits | None = None,
+    timeout_seconds: float = 10.0,
+) -> Deferred[Client]:
+    """Connect to a server and log in.
+
+    `server` is a URL, `tcp://HOST:PORT` or `unix:///PATH`. Without one it is the daemon of this
+    account that runs on the state directory `state` (or the one that SOCKSERV_STATE names, or the
+    usual one). Without a `token` the owner's is taken from there, if it is this daemon's.
+
+    Fails with `StateError` when no such daemon runs, `ConnectError` when nobody answers within
+    `timeout_seconds` or it is not sockserv, `AuthenticationFailed` when the token is refused.
+    Cancelling the Deferred gives up.
+    """
+    return Deferred.fromCoroutine(_connect(reactor, server, token, state, limits, timeout_seconds))
+
+
+async def _connect(
+    reactor: Any,
+    server: str | None,
+    token: str | None,
+    state: str | os.PathLike[str] | None,
+    limits: Limits | None,
+    timeout_seconds: float,
+) -> Client:
+    directory = StateDirectory.locate(state, environ=os.environ)
+    if server is None:
+        server = directory.running().listening[0]
+        token = token or directory.owner_token()
+    elif token is None:
+        token = _own_token(server, directory)
+    return await connect_endpoint(
+        reactor,
+        _endpoint_for(reactor, server, sends_token=token is not None),
+        token=token,
+        limits=limits,
+        timeout_seconds=timeout_seconds,
+        name=server,
+    )
+
+
+def connect_endpoint(
+    reactor: Any,
+    endpoint: IStreamClientEndpoint,
+    *,
+    token: str | None = None,
+    limits: Limits | None = None,
+    timeout_seconds: float = 10.0,
+    name: str = "the server",
+) -> Deferred[Client]:
+    """Connect to the server behind a client endpoint and log in; `name` stands for it in errors.
+
+    Fails, and can be cancelled, like `connect`.
+    """
+    connecting = _Connecting(reactor, limits or Limits())
+    done = Deferred.fromCoroutine(connecting.connect(endpoint, token))
+
+    def explain(failure: Any) -> Any:
+        error = failure.value
+        connecting.give_up()
+        if isinstance(error, DeferredTimeout):
+            raise ConnectError(
+                f"{name} did not answer within {timeout_seconds:g} seconds"
+            ) from None
+        if isinstance(error, TwistedConnectError):
+            raise ConnectError(f"cannot connect to {name}: {_reason(error)}") from None
+        if isinstance(error, AuthenticationFailed):
+            raise AuthenticationFailed(f"{name} refused the login: {error}") from None
+        if isinstance(error, ConnectionEnded | Unavailable):
+            raise ConnectError(f"{name} did not let us in: {error}") from None
+        return failure
+
+    return done.addTimeout(timeout_seconds, reactor).addErrback(explain)
+
+
+class _Connecting:
+    """One attempt: the connection, its hello, the login."""
+
+    def __init__(self, reactor: Any, limits: Limits) -> None:
+        self._hello: Deferred[Peer] = Deferred()
+        self._ended: Deferred[Exception] = Deferred()
+        self._peer: Peer | None = None
+
+        def in_thread(function: Callable[..., Any], *args: Any) -> Deferred[Any]:
+            return deferToThreadPool(reactor, reactor.getThreadPool(), function, *args)
+
+        self._settings = PeerSettings(
+            clock=reactor,
+            role=Role.CLIENT,
+            agent=f"sockserv/{__version__}",
+            limits=limits,
+            handle=_refuse,
+            in_thread=in_thread,
+            on_made=self._on_made,
+            on_hello=self._on_hello,
+            on_end=self._on_end,
+        )
+        self._peers = PeerSet(self._settings)
+
+    async def connect(self, endpoint: IStreamClientEndpoint, token: str | None) -> Client:
+        factory = Factory.forProtocol(lambda: Peer(self._settings))
+        factory.noisy = False
+        await endpoint.connect(factory)
+        peer = await self._hello
+        return Client(peer, await _login(peer, token), self._ended)
+
+    def give_up(self) -> None:
+        """The attempt has failed."""
+        if self._peer is not None:
+            self._peer.abort()
+
+    def _on_made(self, peer: Peer) -> None:
+        self._peer = peer
+        self._peers.add(peer)
+
+    def _on_hello(self, peer: Peer) -> None:
+        if not self._hello.called:
+            self._hello.callback(peer)
+
+    def _on_end(self, peer: Peer, why: Exception) -> None:
+        self._peers.discard(peer)
+        if not self._hello.called:
+            self._hello.errback(why)
+        self._ended.callback(why)
+
+
+async def _login(peer: Peer, token: str | None) -> str | None:
+    assert peer.hello is not None
+    methods = peer.hello.auth
+    if not methods:
+        return None
+    if token is None:
+        raise AuthenticationFailed("it asks for a login, and no token is known for it")
+    if "token" not in methods:
+        raise AuthenticationFailed(f"it takes no tokens, but {', '.join(methods)}")
+    call = await peer.open(f"{LOGIN_PREFIX}token", encode_value({"token": token}), end=True)
+    result = decode_value(await call.raw_result(), _LoginResult)
+    return result.identity
+
+
+class _LoginResult(msgspec.Struct):
+    identity: str
+
+
+def _refuse(call: IncomingCall) -> None:
+    raise UnknownOperation("a client has no operations")
+
+
+def _own_token(server: str, directory: StateDirectory) -> str | None:
+    """The owner token, if `server` is the daemon of this account."""
+    try:
+        return directory.owner_token() if server in directory.running().listening else None
+    except StateError:
+        return None
+
+
+def _endpoint_for(reactor: Any, server: str, *, sends_token: bool) -> IStreamClientEndpoint:
+    try:
+        url = urlsplit(server)
+        port = url.port
+    except ValueError as error:
+        raise ConnectError(f"{server!r} is not the URL of a server: {error}") from None
+    if url.scheme == "unix" and url.path and not url.netloc:
+        return UNIXClientEndpoint(reactor, unquote(url.path))
+    if url.scheme == "tcp" and url.hostname and port and url.path in ("", "/"):
+        if sends_token and not _is_loopback(url.hostname):
+            raise ConnectError(
+                f"{server} is not encrypted: the token would cross the network for all to read"
+            )
+        return HostnameEndpoint(reactor, url.hostname, port)
+    raise ConnectError(
+        f"{server!r} is not the URL of a server: write tcp://HOST:PORT or unix:///PATH"
+    )
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
+
+
+def _reason(error: Exception) -> str:
+    cause = getattr(error, "osError", None)
+    strerror = getattr(cause, "strerror", None)
+    return strerror.lower() if strerror else str(error).rstrip(".")
