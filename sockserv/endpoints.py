@@ -15,6 +15,7 @@ import re
 from collections.abc import Mapping
 from ipaddress import IPv4Address, IPv6Address
 from pathlib import Path
+from urllib.parse import quote
 
 import attrs
 
@@ -49,6 +50,16 @@ class TcpEndpoint:
     interface: IPv4Address | IPv6Address
     backlog: int = 50
 
+    @property
+    def url(self) -> str:
+        """What a client calls it: `tcp://127.0.0.1:7700`, `tcp://[::1]:7700`."""
+        host = str(self.interface)
+        return (
+            f"tcp://{host}:{self.port}"
+            if self.interface.version == 4
+            else f"tcp://[{host}]:{self.port}"
+        )
+
     def __str__(self) -> str:
         """The description for `serverFromString`."""
         kind = "tcp" if self.interface.version == 4 else "tcp6"
@@ -62,6 +73,11 @@ class UnixEndpoint:
     path: Path
     mode: int = 0o600
     backlog: int = 50
+
+    @property
+    def url(self) -> str:
+        """What a client calls it: `unix:///run/sockserv.sock`, percent-encoded where that is needed."""
+        return f"unix://{quote(os.fsencode(self.path))}"
 
     def __str__(self) -> str:
         """The description for `serverFromString`."""

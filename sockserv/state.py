@@ -15,7 +15,6 @@ The locks are those of `flock(2)`: the kernel drops them with the process, howev
 from __future__ import annotations
 
 import fcntl
-import hashlib
 import os
 import re
 import secrets
@@ -60,7 +59,7 @@ class StateDirectory:
         cls,
         chosen: str | os.PathLike[str] | None = None,
         *,
-        environ: Mapping[str, str],
+        environ: Mapping[str, str] = os.environ,
         base: Path | None = None,
     ) -> StateDirectory:
         """The directory to use: `chosen`, else `SOCKSERV_STATE` in `environ`, else the account's own.
@@ -86,7 +85,7 @@ class StateDirectory:
     def open_for_daemon(self) -> HeldState:
         """Take the directory for a daemon: make it, check it, lock it, and make the owner token.
 
-        Close what this returns when the daemon ends.
+        Close what this returns when the daemon ends. `owner_token` gives a usable token after this.
 
         Raises `StateError` when it cannot be made, others can enter it, it belongs to another account, a
         daemon has it already, or the token in it is not usable.
@@ -99,11 +98,11 @@ class StateDirectory:
         try:
             if not (self.path / _OWNER_TOKEN).exists():
                 self._make_owner_token()
-            digest = hashlib.sha256(self.owner_token().encode()).hexdigest()
+            self.owner_token()
         except BaseException:
             os.close(lock)
             raise
-        return HeldState(self.path, lock=lock, owner_token_sha256=digest)
+        return HeldState(self.path, lock=lock)
 
     def running(self) -> RunningDaemon:
         """The note of the daemon that runs on this directory now.
@@ -205,10 +204,8 @@ class StateDirectory:
 class HeldState:
     """A state directory that this process holds as its daemon; made by `StateDirectory.open_for_daemon`."""
 
-    def __init__(self, path: Path, *, lock: int, owner_token_sha256: str) -> None:
+    def __init__(self, path: Path, *, lock: int) -> None:
         self.path = path
-        self.owner_token_sha256 = owner_token_sha256
-        """The SHA-256 of the owner token's ASCII text, in hexadecimal: all that the daemon keeps of it."""
         self._lock: int | None = lock
         self._note: int | None = None
 

@@ -99,3 +99,16 @@ def test_what_is_refused(text: str, message: str) -> None:
         parse_endpoint(text, base=BASE)
     assert str(caught.value).startswith(text)
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("text", "url"),
+    [
+        ("tcp:7700:interface=127.0.0.1", "tcp://127.0.0.1:7700"),
+        (r"tcp6:7700:interface=\:\:1", "tcp://[::1]:7700"),
+        ("unix:s", "unix:///base/s"),
+        ("unix:/a b%20?#é", "unix:///a%20b%2520%3F%23%C3%A9"),
+    ],
+)
+def test_what_a_client_calls_it(text: str, url: str) -> None:
+    assert parse_endpoint(text, base=BASE).url == url

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
 import stat
 from collections.abc import Iterator
@@ -69,12 +68,6 @@ class TestFirstStart:
         other = StateDirectory(tmp_path / "other")
         other.open_for_daemon().close()
         assert other.owner_token() != StateDirectory(held.path).owner_token()
-
-    def test_the_daemon_keeps_the_digest_of_the_token(
-        self, held: HeldState, directory: StateDirectory
-    ) -> None:
-        token = directory.owner_token()
-        assert hashlib.sha256(token.encode()).hexdigest() == held.owner_token_sha256
 
     def test_nothing_else_is_left(self, held: HeldState) -> None:
         assert sorted(os.listdir(held.path)) == ["lock", "owner-token"]

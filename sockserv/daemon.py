@@ -1,0 +1,173 @@
+"""The daemon: settings, a state directory and a reactor make a service that listens.
+
+It starts whole or not at all: when one address cannot be listened on, the others are closed and the state directory
+is let go. A client finds the daemon from when it listens on everything until it begins to stop.
+"""
+
+from __future__ import annotations
+
+import os
+import socket
+import stat
+from pathlib import Path
+from typing import Any, TypeVar
+
+import attrs
+from twisted.application.service import IService, Service
+from twisted.internet.address import IPv4Address, IPv6Address
+from twisted.internet.defer import Deferred, succeed
+from twisted.internet.error import CannotListenError
+from twisted.logger import Logger
+from twisted.python.failure import Failure
+
+from sockserv.endpoints import Endpoint, UnixEndpoint
+from sockserv.errors import LocalError
+from sockserv.server import Server
+from sockserv.services.echo import Echo
+from sockserv.settings import Settings
+from sockserv.state import HeldState, StateDirectory
+from sockserv.trust import EVERYTHING, Identity, TokenAuthenticator, hash_token
+
+__all__ = ["Daemon", "ListenError", "make_service"]
+
+T = TypeVar("T")
+
+
+class ListenError(LocalError):
+    """An address cannot be listened on; the message says why, and what to do."""
+
+
+def make_service(reactor: Any, settings: Settings) -> IService:
+    """A daemon with these settings, for a Twisted application of your own; see `Daemon`."""
+    return Daemon(reactor, settings)
+
+
+class Daemon(Service):
+    """A server with the owner as its one identity, in its state directory. Making one touches nothing.
+
+    `startService` raises `StateError` when the directory cannot be taken and `ListenError` when an
+    address cannot be listened on; nothing is left behind then, once the reactor has had a turn. Sockets and files are
+    made by the account that the process has at that time, which under `twistd --uid` is the one it changes to.
+
+    The Deferred of `stopService` fires when the running calls have ended or were cut.
+    """
+
+    _log = Logger()
+
+    def __init__(self, reactor: Any, settings: Settings, *, command: str = "sockserv") -> None:
+        """`command` is how the client is called here, for the line that says what to try."""
+        self._reactor = reactor
+        self._settings = settings
+        self._command = command
+        self._held: tuple[HeldState, Server] | None = None
+
+    def startService(self) -> None:
+        """Take the state directory, listen, and leave the note for clients."""
+        state = self._settings.state.open_for_daemon()
+        server = self._make_server()
+        try:
+            urls = [_listen(server, endpoint) for endpoint in self._settings.listen]
+            state.announce(urls)
+        except BaseException:
+            server.stop().addErrback(self._log_failure)
+            state.close()
+            raise
+        self._held = state, server
+        self.running = True
+        self._say_what_to_do(urls)
+
+    def stopService(self) -> Deferred[None]:
+        """Let no new client in, and wait for the calls that run. Does nothing when it has not started."""
+        self.running = False
+        if self._held is None:
+            return succeed(None)
+        state, server = self._held
+        self._held = None
+        # First the note: the port may be somebody else's as soon as it is closed.
+        state.withdraw()
+        ended = server.stop()
+        ended.addErrback(self._log_failure)
+        ended.addCallback(lambda _: state.close())
+        return ended
+
+    def _make_server(self) -> Server:
+        owner = Identity("owner", frozenset({EVERYTHING}))
+        return Server(
+            self._reactor,
+            [Echo()],
+            authenticator=TokenAuthenticator(
+                {hash_token(self._settings.state.owner_token()): owner}
+            ),
+            limits=self._settings.limits,
+        )
+
+    def _say_what_to_do(self, urls: list[str]) -> None:
+        path = self._settings.state.path
+        elsewhere = "" if path == StateDirectory.locate(environ={}).path else f" --state {path}"
+        self._log.info("sockserv listens on {urls}", urls=", ".join(urls))
+        self._log.info("its state is in {path}", path=path)
+        self._log.info(
+            "to try it, type in another terminal: {command} ping{elsewhere}",
+            command=self._command,
+            elsewhere=elsewhere,
+        )
+
+    def _log_failure(self, failure: Failure) -> None:
+        self._log.failure("the server did not stop cleanly", failure=failure)
+
+
+def _listen(server: Server, endpoint: Endpoint) -> str:
+    """Listen on one endpoint; gives the URL that it has then. Raises `ListenError`."""
+    try:
+        if isinstance(endpoint, UnixEndpoint):
+            _remove_left_over(endpoint.path)
+            umask = os.umask(0o177)  # until Twisted has set the mode, nobody else gets in
+            try:
+                _result_of(server.listen(str(endpoint)))
+            finally:
+                os.umask(umask)
+            return endpoint.url
+        port = _result_of(server.listen(str(endpoint)))
+    except CannotListenError as error:
+        raise _cannot_listen(endpoint, error.socketError) from error
+    except OSError as error:
+        raise _cannot_listen(endpoint, error) from error
+    address = port.getHost()
+    assert isinstance(address, IPv4Address | IPv6Address)  # it listens on TCP
+    # The system has chosen the port where it was 0.
+    return attrs.evolve(endpoint, port=address.port).url
+
+
+def _cannot_listen(endpoint: Endpoint, error: Exception) -> ListenError:
+    reason = (getattr(error, "strerror", None) or str(error)).lower()
+    return ListenError(
+        f"cannot listen on {endpoint.url}: {reason}; choose another address with --listen"
+    )
+
+
+def _result_of(deferred: Deferred[T]) -> T:
+    """What a Deferred that has fired holds; endpoints of our three kinds listen at once."""
+    results: list[T] = []
+    failures: list[Failure] = []
+    deferred.addCallbacks(results.append, failures.append)
+    if failures:
+        failures[0].raiseException()
+    return results[0]
+
+
+def _remove_left_over(path: Path) -> None:
+    """Remove the socket of a daemon that was killed. Raises `OSError` when that is not what is there."""
+    try:
+        if not stat.S_ISSOCK(path.lstat().st_mode):
+            raise FileExistsError(None, "there is a file of that name, and it is not a socket")
+    except FileNotFoundError:
+        return
+    with socket.socket(socket.AF_UNIX) as probe:
+        # Where the queue of a listener is full, it is not waited for.
+        probe.setblocking(False)
+        try:
+            probe.connect(str(path))
+        except ConnectionRefusedError:
+            path.unlink()
+        except BlockingIOError:
+            pass  # somebody listens: binding says so

@@ -1,0 +1,19 @@
+"""What holds for all tests."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+
+import pytest
+
+
+@pytest.fixture(autouse=True, scope="session")
+def _the_reactor_stays_out(request: pytest.FixtureRequest) -> Iterator[None]:
+    """No unit test, and nothing that one imports, takes the global reactor.
+
+    The integration tests have it, from pytest-twisted.
+    """
+    yield
+    if not request.config.pluginmanager.hasplugin("twisted"):
+        assert "twisted.internet.reactor" not in sys.modules

@@ -1,0 +1,166 @@
+"""The daemon, on a reactor that only notes what it is asked to listen on."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any
+
+import pytest
+from twisted.application.service import IService
+from twisted.internet.error import CannotListenError
+from twisted.internet.testing import MemoryReactorClock
+from twisted.logger import capturedLogs, formatEvent
+from zope.interface.verify import verifyObject
+
+from sockserv.daemon import Daemon, ListenError, make_service
+from sockserv.errors import StateError
+from sockserv.settings import Settings, load
+
+TCP = "tcp:7700:interface=127.0.0.1"
+TAKEN = "tcp:9:interface=127.0.0.1"
+
+
+class Reactor(MemoryReactorClock):
+    """Somebody else has port 9, and closing a port is noted as well."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.closed: list[int] = []
+
+    def listenTCP(self, port: int, factory: Any, backlog: int = 50, interface: str = "") -> Any:
+        if port == 9:
+            raise CannotListenError(interface, port, OSError(98, "Address already in use"))
+        listening = super().listenTCP(port, factory, backlog, interface)
+        listening.stopListening = lambda: self.closed.append(port)
+        return listening
+
+
+@pytest.fixture
+def reactor() -> Reactor:
+    return Reactor()
+
+
+def settings_for(tmp_path: Path, *listen: str) -> Settings:
+    return load(listen=listen or [TCP], state=str(tmp_path / "state"), environ={})
+
+
+def test_it_is_a_service(reactor: Reactor, tmp_path: Path) -> None:
+    service = make_service(reactor, settings_for(tmp_path))
+    verifyObject(IService, service)
+
+
+def test_making_one_touches_nothing(reactor: Reactor, tmp_path: Path) -> None:
+    Daemon(reactor, settings_for(tmp_path))
+    assert list(tmp_path.iterdir()) == []
+    assert reactor.tcpServers == []
+
+
+def test_it_listens_on_everything(reactor: Reactor, tmp_path: Path) -> None:
+    path = tmp_path / "socket"
+    settings = settings_for(tmp_path, TCP, r"tcp6:1:interface=\:\:1", f"unix:{path}")
+    daemon = Daemon(reactor, settings)
+    daemon.startService()
+    assert [(port, interface) for port, _, _, interface in reactor.tcpServers] == [
+        (7700, "127.0.0.1"),
+        (1, "::1"),
+    ]
+    assert [(name, mode) for name, _, _, mode, _ in reactor.unixServers] == [(str(path), 0o600)]
+    assert settings.state.running().pid == os.getpid()
+    assert settings.state.running().listening == (
+        "tcp://127.0.0.1:7700",
+        "tcp://[::1]:1",
+        f"unix://{path}",
+    )
+    daemon.stopService()
+
+
+def test_stopping_leaves_no_note_and_lets_the_directory_go(
+    reactor: Reactor, tmp_path: Path
+) -> None:
+    settings = settings_for(tmp_path)
+    daemon = Daemon(reactor, settings)
+    daemon.startService()
+    ended: list[None] = []
+    daemon.stopService().addCallback(ended.append)
+    assert ended == [None]
+    assert reactor.closed == [7700]
+    with pytest.raises(StateError, match="no daemon is running"):
+        settings.state.running()
+    settings.state.open_for_daemon().close()
+
+
+def test_it_starts_again(reactor: Reactor, tmp_path: Path) -> None:
+    daemon = Daemon(reactor, settings_for(tmp_path))
+    for _ in range(2):
+        daemon.startService()
+        daemon.stopService()
+    assert reactor.closed == [7700, 7700]
+
+
+def test_stopping_one_that_did_not_start(reactor: Reactor, tmp_path: Path) -> None:
+    Daemon(reactor, settings_for(tmp_path)).stopService()
+
+
+def test_it_says_what_to_try(reactor: Reactor, tmp_path: Path) -> None:
+    with capturedLogs() as events:
+        daemon = Daemon(reactor, settings_for(tmp_path), command="bin/sockserv")
+        daemon.startService()
+    said = [formatEvent(event) for event in events if event["log_namespace"].endswith(".Daemon")]
+    assert said == [
+        "sockserv listens on tcp://127.0.0.1:7700",
+        f"its state is in {tmp_path}/state",
+        f"to try it, type in another terminal: bin/sockserv ping --state {tmp_path}/state",
+    ]
+    daemon.stopService()
+
+
+def test_the_usual_directory_needs_no_option(
+    reactor: Reactor, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path))
+    with capturedLogs() as events:
+        daemon = Daemon(reactor, load(environ={}))
+        daemon.startService()
+    assert formatEvent(events[-1]).endswith(": sockserv ping")
+    daemon.stopService()
+
+
+class TestItDoesNotStart:
+    def test_a_port_is_taken(self, reactor: Reactor, tmp_path: Path) -> None:
+        settings = settings_for(tmp_path, TCP, TAKEN)
+        daemon = Daemon(reactor, settings)
+        with pytest.raises(ListenError) as caught:
+            daemon.startService()
+        assert str(caught.value) == (
+            "cannot listen on tcp://127.0.0.1:9: address already in use; "
+            "choose another address with --listen"
+        )
+        assert reactor.closed == [7700]
+        assert not daemon.running
+        settings.state.open_for_daemon().close()
+
+    def test_a_file_is_in_the_way_of_a_socket(self, reactor: Reactor, tmp_path: Path) -> None:
+        path = tmp_path / "file"
+        path.write_text("precious")
+        daemon = Daemon(reactor, settings_for(tmp_path, f"unix:{path}"))
+        with pytest.raises(ListenError, match="a file of that name, and it is not a socket"):
+            daemon.startService()
+        assert path.read_text() == "precious"
+
+    def test_the_directory_is_taken(self, reactor: Reactor, tmp_path: Path) -> None:
+        settings = settings_for(tmp_path)
+        held = settings.state.open_for_daemon()
+        with pytest.raises(StateError, match="already uses the state directory"):
+            Daemon(reactor, settings).startService()
+        assert reactor.tcpServers == []
+        held.close()
+
+    def test_the_note_cannot_be_written(self, reactor: Reactor, tmp_path: Path) -> None:
+        settings = settings_for(tmp_path)
+        (tmp_path / "state" / "listening.json").mkdir(parents=True)
+        (tmp_path / "state").chmod(0o700)
+        with pytest.raises(StateError, match="cannot write"):
+            Daemon(reactor, settings).startService()
+        assert reactor.closed == [7700]
+        settings.state.open_for_daemon().close()
