@@ -1,0 +1,109 @@
+"""Real daemons: `twistd sockserv` as a process of its own, on state directories of their own."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from sockserv.errors import StateError
+from sockserv.state import RunningDaemon, StateDirectory
+
+ROOT = Path(__file__).resolve().parent.parent.parent
+TWISTD = Path(sys.executable).with_name("twistd")
+DEADLINE_SECONDS = 30.0
+ANY_PORT = "tcp:0:interface=127.0.0.1"
+
+
+def until(condition: Callable[[], object]) -> None:
+    """Wait until something is so."""
+    deadline = time.monotonic() + DEADLINE_SECONDS
+    while not condition():
+        assert time.monotonic() < deadline, "waited too long"
+        time.sleep(0.01)
+
+
+class Twistd:
+    """A `twistd sockserv` in the foreground, with what it has printed so far in `output` and `errors`."""
+
+    def __init__(self, folder: Path, *arguments: str, environ: dict[str, str]) -> None:
+        self._output = folder / "stdout"
+        self._errors = folder / "stderr"
+        with self._output.open("wb") as output, self._errors.open("wb") as errors:
+            self.process = subprocess.Popen(
+                [TWISTD, "--nodaemon", "--pidfile=", "sockserv", *arguments],
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=errors,
+                cwd=folder,
+                env=environ,
+            )
+
+    @property
+    def output(self) -> str:
+        return self._output.read_text()
+
+    @property
+    def errors(self) -> str:
+        return self._errors.read_text()
+
+    def wait_until_listening(self, state: Path) -> RunningDaemon:
+        """The note of this daemon, when it is there."""
+        found: list[RunningDaemon] = []
+
+        def listening() -> bool:
+            assert self.process.poll() is None, self.errors + self.output
+            try:
+                found.append(StateDirectory(state).running())
+            except StateError:
+                return False
+            return found[-1].pid == self.process.pid
+
+        until(listening)
+        return found[-1]
+
+    def wait(self) -> int:
+        """Wait for the end of the process; gives its exit status, -n for a signal."""
+        return self.process.wait(DEADLINE_SECONDS)
+
+    def stop(self, number: signal.Signals = signal.SIGTERM) -> int:
+        """Send a signal, and wait for the end."""
+        self.process.send_signal(number)
+        return self.wait()
+
+
+@pytest.fixture
+def environ(tmp_path: Path) -> dict[str, str]:
+    """An environment in which the account's own state directory is in `tmp_path`."""
+    environ = {name: value for name, value in os.environ.items() if name != "SOCKSERV_STATE"}
+    # The checkout, whether or not it is what is installed.
+    return environ | {"PYTHONPATH": str(ROOT), "XDG_STATE_HOME": str(tmp_path / "account")}
+
+
+@pytest.fixture
+def twistd(tmp_path: Path, environ: dict[str, str]) -> Iterator[Callable[..., Twistd]]:
+    """Starts `twistd sockserv` with these arguments; what still runs when the test ends is killed."""
+    started: list[Twistd] = []
+
+    def start(*arguments: str, **variables: str) -> Twistd:
+        folder = tmp_path / f"twistd{len(started)}"
+        folder.mkdir()
+        started.append(Twistd(folder, *arguments, environ=environ | variables))
+        return started[-1]
+
+    yield start
+    for one in started:
+        one.process.kill()
+        one.process.wait()
+
+
+@pytest.fixture
+def state(tmp_path: Path) -> Path:
+    """Where a daemon's state directory will be."""
+    return tmp_path / "state"
