@@ -1,0 +1,59 @@
+"""sockserv itself: a `Server` with the owner's token, the echo service and one that discards."""
+
+from __future__ import annotations
+
+import secrets
+from typing import cast
+
+from twisted.internet import reactor
+from twisted.internet.address import IPv4Address
+from twisted.internet.interfaces import IListeningPort, IReactorCore
+from twisted.python.failure import Failure
+
+from benchmarks.peers.announce import BACKLOG, announce
+from sockserv.limits import Limits
+from sockserv.server import Server
+from sockserv.services.api import Call, NoArguments, Service, operation
+from sockserv.services.echo import Echo
+from sockserv.trust import EVERYTHING, Identity, TokenAuthenticator, hash_token
+
+
+class Discard(Service):
+    """Counts what it is sent and throws it away."""
+
+    @operation("discard", permission="discard")
+    async def discard(self, call: Call[NoArguments]) -> dict[str, int]:
+        """The number of bytes in the body."""
+        count = 0
+        async for piece in call.body:
+            count += len(piece)
+        return {"bytes": count}
+
+
+def main() -> None:
+    """Serve until the runner goes away."""
+    token = secrets.token_hex(32)
+    server = Server(
+        reactor,
+        [Echo(), Discard()],
+        authenticator=TokenAuthenticator(
+            {hash_token(token): Identity("owner", frozenset({EVERYTHING}))}
+        ),
+        # The clients of the idle benchmark answer no pings.
+        limits=Limits(keepalive_interval_seconds=3600),
+    )
+
+    def listening(port: IListeningPort) -> None:
+        announce(cast(IPv4Address, port.getHost()).port, token=token)
+
+    def failed(failure: Failure) -> None:
+        failure.printTraceback()
+        cast(IReactorCore, reactor).stop()
+
+    endpoint = f"tcp:0:interface=127.0.0.1:backlog={BACKLOG}"
+    server.listen(endpoint).addCallbacks(listening, failed)
+    cast(IReactorCore, reactor).run()
+
+
+if __name__ == "__main__":
+    main()
