@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterable, Sequence
+from itertools import pairwise
 from typing import Any
 
 import attrs
@@ -82,12 +83,12 @@ class _Int32Counter(Int32StringReceiver):
 
 def _int32_reader() -> Consumer:
     protocol = _Int32Counter()
-    protocol.makeConnection(StringTransport())
+    protocol.makeConnection(StringTransport())  # type: ignore[no-untyped-call]  # untyped in Twisted
 
     def consume(deliveries: Iterable[bytes]) -> int:
         before = protocol.count
         for delivery in deliveries:
-            protocol.dataReceived(delivery)
+            protocol.dataReceived(delivery)  # type: ignore[no-untyped-call]  # untyped in Twisted
         return protocol.count - before
 
     return consume
@@ -195,7 +196,7 @@ def run(options: Options) -> Report:
 
 
 def _ratios(times: Sequence[float]) -> list[float]:
-    return [after / before for before, after in zip(times, times[1:], strict=False)]
+    return [after / before for before, after in pairwise(times)]
 
 
 def _grid(delivery: int, sizes: Sequence[int], measured: dict[str, list[float]]) -> Grid:
