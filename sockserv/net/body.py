@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable
+from typing import TYPE_CHECKING
 
 from twisted.internet.defer import Deferred
 
 from sockserv.errors import BodyTooLarge
+
+if TYPE_CHECKING:
+    from sockserv.net.calls import RunningCall
 
 __all__ = ["Body"]
 
@@ -23,16 +26,15 @@ class Body:
     failed with (`CallError`, `ConnectionEnded`) when the body does not come to its end.
     """
 
-    __slots__ = ("_consume", "_failure", "_first", "_is_ended", "_pieces", "_waiting")
+    # Nearly all bodies are one piece and complete with it; only the others get more.
+    _first: bytes | None = None
+    _pieces: deque[tuple[int, bytes | bytearray]] | None = None
+    _is_ended = False
+    _failure: Exception | None = None
+    _waiting: Deferred[None] | None = None
 
-    def __init__(self, consume: Callable[[int], None]) -> None:
-        self._consume = consume
-        # Nearly all bodies are one piece; only the others get a queue.
-        self._first: bytes | None = None
-        self._pieces: deque[tuple[int, bytes | bytearray]] | None = None
-        self._is_ended = False
-        self._failure: Exception | None = None
-        self._waiting: Deferred[None] | None = None
+    def __init__(self, call: RunningCall) -> None:
+        self._call = call
 
     def __aiter__(self) -> Body:
         return self
@@ -44,6 +46,8 @@ class Body:
             if not self._is_ended:
                 self._consume(len(piece))
             return piece
+        if self._is_ended and not self._pieces and self._failure is None:
+            raise StopAsyncIteration
         taken = await self._take()
         if taken is None:
             raise StopAsyncIteration
@@ -92,6 +96,11 @@ class Body:
                 raise RuntimeError("the body is being read already: one reader at a time")
             self._waiting = Deferred(self._stop_waiting)
             await self._waiting
+
+    def _consume(self, count: int) -> None:
+        call = self._call
+        if call.is_receiving and not call.is_ended:
+            call.peer.consume(call, count)
 
     def _stop_waiting(self, waiting: Deferred[None]) -> None:
         self._waiting = None

@@ -1,4 +1,8 @@
-"""A running call, for the two who are in it: `OutgoingCall` at the caller, `IncomingCall` at the callee."""
+"""A running call, for the two who are in it: `OutgoingCall` at the caller, `IncomingCall` at the callee.
+
+Both are the protocol's own `CallState` with what the network needs besides, so that a small call is
+one object, freed as soon as it is answered.
+"""
 
 from __future__ import annotations
 
@@ -13,7 +17,7 @@ from twisted.internet.interfaces import IDelayedCall, IReactorTime
 from sockserv.errors import CallCancelled, CallEnded, DeadlineExceeded
 from sockserv.net.body import Body
 from sockserv.wire.calls import CallState
-from sockserv.wire.messages import Open
+from sockserv.wire.messages import NOTHING, Open
 
 if TYPE_CHECKING:
     from sockserv.net.peer import Peer
@@ -24,45 +28,22 @@ _HELD_BELOW_BYTES: Final = 16 * 1024
 _FILE_PIECE_BYTES: Final = 256 * 1024
 
 
-class _RunningCall:
+class RunningCall(CallState):
     """What both sides of a call can do."""
 
-    __slots__ = ("_drained", "_peer", "_state", "_timer", "body")
+    peer: Peer
+    """The connection that the call runs on."""
 
-    body: Body
-    """The bytes that the other side sends."""
+    # Most calls are over before they need any of these.
+    _drained: list[Deferred[None]] | None = None
+    _timer: IDelayedCall | None = None
 
-    def __init__(self, peer: Peer, state: CallState) -> None:
-        self._peer = peer
-        self._state = state
-        state.owner = self
-        self._drained: list[Deferred[None]] | None = None
-        self._timer: IDelayedCall | None = None
-        self.body = Body(self._consumed)
-
-    @property
-    def state(self) -> CallState:
-        """The call as the protocol sees it."""
-        return self._state
-
-    @property
-    def number(self) -> int:
-        """The number of the call on its connection."""
-        return self._state.number
-
-    def _consumed(self, count: int) -> None:
-        state = self._state
-        if state.is_receiving and not state.is_ended:
-            self._peer.consume(state, count)
-
-    async def _queue(self, data: bytes, stream: int, *, end: bool) -> None:
+    async def _send(self, data: bytes, stream: int) -> None:
         """Hand bytes to the connection; waits while too many of this call are unsent."""
-        peer = self._peer
-        peer.send(self._state, data, stream, end)
-        while (
-            self._state.queued_bytes > peer.settings.limits.send_buffer_bytes
-            and not self._state.is_ended
-        ):
+        peer = self.peer
+        peer.send(self, data, stream=stream)
+        limit = peer.settings.limits.send_buffer_bytes
+        while self.queued_bytes > limit and not self.is_ended:
             waiting: Deferred[None] = Deferred()
             if self._drained is None:
                 self._drained = []
@@ -71,19 +52,16 @@ class _RunningCall:
 
     def on_drained(self) -> None:
         """Some queued bytes have gone; lets those go on who wait for it."""
-        if (
-            self._drained
-            and self._state.queued_bytes * 2 <= self._peer.settings.limits.send_buffer_bytes
-        ):
+        if self._drained and self.queued_bytes * 2 <= self.peer.settings.limits.send_buffer_bytes:
             drained, self._drained = self._drained, None
             for waiting in drained:
                 if not waiting.called:
                     waiting.callback(None)
 
     def _start_timer(self, seconds: float, expire: Callable[[], None]) -> None:
-        self._timer = self._peer.settings.clock.callLater(seconds, expire)
+        self._timer = self.peer.settings.clock.callLater(seconds, expire)
 
-    def stop(self) -> None:
+    def stop_timer(self) -> None:
         """The call has ended: its deadline means nothing any more."""
         timer = self._timer
         if timer is not None:
@@ -92,22 +70,32 @@ class _RunningCall:
                 timer.cancel()
 
 
-class IncomingCall(_RunningCall):
+class IncomingCall(RunningCall):
     """One request of the peer, for the service that answers it.
 
-    `args` is the object that the operation declared; `identity` who asks.
+    `args` is the object that the operation declared. `whole_body` is the request's body if all of it
+    came with the request, and None if it is still coming.
     """
 
-    __slots__ = ("_held", "_is_cancelled", "_is_stepping", "_request", "_running", "args")
+    args: Any = None
+    whole_body: bytes | None = None
 
-    def __init__(self, peer: Peer, state: CallState, request: Open) -> None:
-        super().__init__(peer, state)
+    _request: Open
+    _body: Body | None = None
+    _held: bytes = b""
+    _is_stepping = True
+    _running: Deferred[Any] | None = None
+
+    def begin(self, peer: Peer, request: Open, first: bytes, *, is_whole: bool) -> None:
+        """Start with what came in the request's frame."""
+        self.peer = peer
         self._request = request
-        self.args: Any = None
-        self._held: bytes | None = None
-        self._is_stepping = True
-        self._is_cancelled = False
-        self._running: Deferred[Any] | None = None
+        if is_whole:
+            self.whole_body = first
+        else:
+            self._body = body = Body(self)
+            if first:
+                body.feed(0, first)
         if request.timeout is not None:
             self._start_timer(request.timeout, self._expire)
 
@@ -122,19 +110,25 @@ class IncomingCall(_RunningCall):
         return self._request.args
 
     @property
-    def peer(self) -> Peer:
-        """The connection that the call came on."""
-        return self._peer
-
-    @property
     def identity(self) -> Any:
         """Who asks; None before the login."""
-        return self._peer.identity
+        return self.peer.identity
+
+    @property
+    def body(self) -> Body:
+        """The bytes that the caller sends."""
+        body = self._body
+        if body is None:
+            self._body = body = Body(self)
+            if self.whole_body:
+                body.feed(0, self.whole_body)
+            body.end()
+        return body
 
     @property
     def clock(self) -> IReactorTime:
         """The clock to measure and wait with."""
-        return self._peer.settings.clock
+        return self.peer.settings.clock
 
     @property
     def seconds_left(self) -> float | None:
@@ -143,7 +137,7 @@ class IncomingCall(_RunningCall):
             return None
         if self._timer is None:
             return 0.0
-        return max(0.0, self._timer.getTime() - self._peer.settings.clock.seconds())
+        return max(0.0, self._timer.getTime() - self.clock.seconds())
 
     async def send(self, data: bytes, *, stream: int = 0) -> None:
         """Send the next bytes of the answer; any size.
@@ -156,13 +150,23 @@ class IncomingCall(_RunningCall):
             # The last small piece waits for the handler's next move: if that is to return, the piece
             # rides with the reply.
             self._held = data
-            if held is None:
+            if not held:
                 return
             data = held
-        elif held is not None:
-            self._held = None
-            self._peer.send(self._state, held, 0, False)
-        await self._queue(data, stream, end=False)
+        elif held:
+            self._held = b""
+            self.peer.send(self, held)
+        await self._send(data, stream)
+
+    def send_last(self, data: bytes) -> None:
+        """Send the last bytes of the answer, of any size, together with the reply.
+
+        Does not wait: for a plain function that has its whole answer at hand.
+        """
+        held = self._held
+        if held:
+            self.peer.send(self, held)
+        self._held = data
 
     async def send_file(self, file: int, *, offset: int = 0, count: int | None = None) -> int:
         """Send `count` bytes (None: all) of the open file `file` from `offset` on.
@@ -181,26 +185,27 @@ class IncomingCall(_RunningCall):
 
     async def in_thread(self, function: Callable[..., Any], *args: Any) -> Any:
         """Call a blocking function in a thread, and wait for what it returns."""
-        return await self._peer.settings.in_thread(function, *args)
+        return await self.peer.settings.in_thread(function, *args)
 
     def before_step(self) -> None:
         """The handler is about to run."""
         self._is_stepping = True
-        self._peer.hold()
+        self.peer.hold()
 
     def after_step(self) -> None:
         """The handler waits for something: what it has sent must go out."""
         self._is_stepping = False
         held = self._held
-        if held is not None:
-            self._held = None
-            self._peer.send(self._state, held, 0, False)
-        self._peer.release()
+        if held:
+            self._held = b""
+            self.peer.send(self, held)
+        self.peer.release()
 
-    def take_held(self) -> bytes:
-        """The piece that rides with the reply."""
-        held, self._held = self._held, None
-        return held or b""
+    def reply(self, result: Raw = NOTHING) -> None:
+        """End the call with success; the last piece sent rides with the reply."""
+        self.peer.reply(self, result, self._held)
+        if self._timer is not None:
+            self.stop_timer()
 
     def run_on(self, running: Deferred[Any]) -> None:
         """The handler goes on by itself; `cancel` will stop it."""
@@ -208,8 +213,9 @@ class IncomingCall(_RunningCall):
 
     def cancel(self, failure: Exception) -> None:
         """Stop the handler: the caller is gone, or its time is up; `failure` ends the body."""
-        self.stop()
-        self.body.end(failure)
+        self.stop_timer()
+        if self._body is not None:
+            self._body.end(failure)
         if self._running is not None:
             self._running.cancel()
 
@@ -217,27 +223,33 @@ class IncomingCall(_RunningCall):
         error = DeadlineExceeded(
             f"the call was not answered within its {self._request.timeout:g} seconds"
         )
-        self._peer.fail(self, error)
+        self.peer.fail(self, error)
         self.cancel(error)
 
 
-class OutgoingCall(_RunningCall):
+class OutgoingCall(RunningCall):
     """One request of ours, while it runs.
 
     Send the request's body with `send` and `end`, read the answer's from `body`, and get the result,
     or the error, from `result`, in any order and at the same time.
     """
 
-    __slots__ = ("_failure", "_is_done", "_result", "_timeout_seconds", "_waiting")
+    _is_done = False
+    _result: Raw | None = None
+    _failure: Exception | None = None
+    _waiting: list[Deferred[None]] | None = None
 
-    def __init__(self, peer: Peer, state: CallState, timeout_seconds: float | None) -> None:
-        super().__init__(peer, state)
-        self._is_done = False
-        self._result: Raw | None = None
-        self._failure: Exception | None = None
-        self._waiting: list[Deferred[None]] | None = None
-        self._timeout_seconds = timeout_seconds
+    body: Body
+    """The bytes of the answer."""
+
+    _timeout_seconds: float | None = None
+
+    def begin(self, peer: Peer, timeout_seconds: float | None) -> None:
+        """The request is on its way."""
+        self.peer = peer
+        self.body = Body(self)
         if timeout_seconds is not None:
+            self._timeout_seconds = timeout_seconds
             self._start_timer(timeout_seconds, self._expire)
 
     async def send(self, data: bytes, *, stream: int = 0) -> None:
@@ -247,13 +259,13 @@ class OutgoingCall(_RunningCall):
         `CallEnded` if it has been answered without waiting for the rest.
         """
         self._check_open()
-        await self._queue(data, stream, end=False)
+        await self._send(data, stream)
         self._check_open()
 
     def end(self) -> None:
         """Tell the callee that the request's body is complete."""
         if not self._is_done:
-            self._peer.send(self._state, b"", 0, True)
+            self.peer.send(self, b"", end=True)
 
     async def raw_result(self) -> Raw:
         """The result as JSON, when it comes; raises what the call failed with."""
@@ -279,7 +291,7 @@ class OutgoingCall(_RunningCall):
         )
 
     def _give_up(self, failure: Exception) -> None:
-        self._peer.cancel(self._state)
+        self.peer.cancel(self)
         self.finish(failure=failure)
 
     def _check_open(self) -> None:
@@ -295,7 +307,7 @@ class OutgoingCall(_RunningCall):
         self._is_done = True
         self._result = result
         self._failure = failure
-        self.stop()
+        self.stop_timer()
         self.body.end(failure)
         drained, self._drained = self._drained, None
         waiting, self._waiting = self._waiting, None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Coroutine
 from types import CoroutineType
 from typing import Any
 
@@ -24,31 +25,34 @@ def run_handler(call: IncomingCall) -> None:
     """Have the call handled; it ends now if its handler waits for nothing, or else later."""
     try:
         result = call.peer.settings.handle(call)
-        if result.__class__ is CoroutineType:
-            try:
-                awaited = result.send(None)
-            except StopIteration as stop:
-                result = stop.value
-            else:
-                call.peer.hold()
-                call.after_step()
-                result = resume(
-                    result, awaited, before_step=call.before_step, after_step=call.after_step
-                )
-        if isinstance(result, Deferred):
-            call.run_on(result)
-            result.addCallbacks(_reply, _fail, callbackArgs=(call,), errbackArgs=(call,))
-            result.addErrback(_log_failure)
-            return
-        _reply(result, call)
+        if result is not None:
+            if result.__class__ is CoroutineType:
+                try:
+                    awaited = result.send(None)
+                except StopIteration as stop:
+                    result = stop.value
+                else:
+                    result = _go_on(call, result, awaited)
+            if isinstance(result, Deferred):
+                call.run_on(result)
+                result.addCallbacks(_reply, _fail, callbackArgs=(call,), errbackArgs=(call,))
+                result.addErrback(_log_failure)
+                return
+        call.reply(NOTHING if result is None else _encode(result))
     except Exception:
         _fail(Failure(), call)
 
 
+def _go_on(call: IncomingCall, handler: Coroutine[Any, Any, Any], awaited: Any) -> Deferred[Any]:
+    """The handler waits for something."""
+    call.peer.hold()
+    call.after_step()
+    return resume(handler, awaited, before_step=call.before_step, after_step=call.after_step)
+
+
 def _reply(result: Any, call: IncomingCall) -> None:
     try:
-        raw = NOTHING if result is None else _encode(result)
-        call.peer.reply(call, raw)
+        call.reply(NOTHING if result is None else _encode(result))
     except Exception:
         _fail(Failure(), call)
 
@@ -62,7 +66,7 @@ def _fail(failure: Failure, call: IncomingCall) -> None:
     if isinstance(error, CancelledError):
         error = CallCancelled("the call was cancelled")
     elif not isinstance(error, CallError):
-        if not call.state.is_ended:
+        if not call.is_ended:
             _log.failure(
                 "{op} failed, call {number} of {peer}",
                 failure,

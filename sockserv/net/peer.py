@@ -41,7 +41,7 @@ from sockserv.net.outlet import Outlet, outlet_for
 from sockserv.wire import events
 from sockserv.wire.calls import CallState
 from sockserv.wire.connection import Connection, Phase, Role
-from sockserv.wire.messages import NOTHING, Hello, decode_value
+from sockserv.wire.messages import NOTHING, Error, Hello, decode_value
 
 __all__ = ["Peer", "PeerSettings"]
 
@@ -90,7 +90,13 @@ class Peer(Protocol):
         # Opens that wait for the peer to take one more call, and pings for their pongs.
         self._opens: deque[Deferred[None]] | None = None
         self._pongs: dict[int, Deferred[None]] | None = None
-        self._connection = Connection(settings.role, settings.limits, auth=settings.auth)
+        self._connection = Connection(
+            settings.role,
+            settings.limits,
+            auth=settings.auth,
+            incoming_class=IncomingCall,
+            outgoing_class=OutgoingCall,
+        )
         self._outlet: Outlet | None = None
         # How many turns hold back the output, and whose readers are woken at the end of a delivery.
         self._depth = 0
@@ -127,7 +133,10 @@ class Peer(Protocol):
         try:
             for event in self._connection.receive(data):
                 self._has_heard = True
-                _ACTIONS[event.__class__](self, event)
+                if event.__class__ is events.CallOpened:
+                    self._on_opened(event)  # most events are this one
+                else:
+                    _ACTIONS[event.__class__](self, event)
         except ProtocolError as error:
             self._cut(error.code, str(error))
         finally:
@@ -155,37 +164,33 @@ class Peer(Protocol):
         self.settings.on_hello(self)
 
     def _on_opened(self, event: events.CallOpened) -> None:
-        call = IncomingCall(self, event.call, event.request)
-        if event.body:
-            call.body.feed(0, event.body)
-        if event.end:
-            call.body.end()
+        call: IncomingCall = event.call
+        call.begin(self, event.request, event.body, is_whole=event.end)
         run_handler(call)
 
     def _on_body(self, event: events.BodyReceived) -> None:
-        owner = event.call.owner
+        body: Body = event.call.body
         if event.body:
-            owner.body.feed(event.stream, event.body)
-            self._wakes.append(owner.body)
+            body.feed(event.stream, event.body)
+            self._wakes.append(body)
         if event.end:
-            owner.body.end()
+            body.end()
 
     def _on_replied(self, event: events.CallReplied) -> None:
-        owner: OutgoingCall = event.call.owner
+        call: OutgoingCall = event.call
         if event.body:
-            owner.body.feed(0, event.body)
-        owner.finish(result=event.reply.result)
+            call.body.feed(0, event.body)
+        call.finish(result=event.reply.result)
         self._slot_freed()
 
     def _on_failed(self, event: events.CallFailed) -> None:
-        error = event.error
-        details = decode_value(error.details, dict) if error.details is not NOTHING else {}
-        event.call.owner.finish(failure=error_from_wire(error.code, error.message, details))
+        call: OutgoingCall = event.call
+        call.finish(failure=_error_of(event.error))
         self._slot_freed()
 
     def _on_cancelled(self, event: events.CallCancelled) -> None:
-        owner: IncomingCall = event.call.owner
-        owner.cancel(CallCancelled("the caller cancelled the call"))
+        call: IncomingCall = event.call
+        call.cancel(CallCancelled("the caller cancelled the call"))
 
     def _on_pong(self, event: events.PongReceived) -> None:
         waiting = self._pongs.pop(event.token, None) if self._pongs else None
@@ -213,15 +218,15 @@ class Peer(Protocol):
         self._silent_since = self.settings.clock.seconds()
         self._connection.accept_login()
 
-    def reply(self, call: IncomingCall, result: Raw) -> None:
-        """End a call with success."""
-        self._connection.reply(call.state, result, call.take_held())
-        call.stop()
+    def reply(self, call: IncomingCall, result: Raw, body: bytes) -> None:
+        """End a call with success; `body` are the last bytes of the answer."""
+        self._connection.reply(call, result, body)
 
     def fail(self, call: IncomingCall, error: CallError) -> None:
         """End a call with an error."""
-        self._connection.fail(call.state, error)
-        call.stop()
+        self._connection.fail(call, error)
+        call.stop_timer()
+        self.flush()
 
     # Calls of ours
 
@@ -245,8 +250,10 @@ class Peer(Protocol):
             if self._connection.can_open():
                 break
             await self._wait_for_slot()
-        state = self._connection.open(op, args, timeout_seconds=timeout_seconds, body=body, end=end)
-        call = OutgoingCall(self, state, timeout_seconds)
+        call: OutgoingCall = self._connection.open(  # type: ignore[assignment]  # our class
+            op, args, timeout_seconds=timeout_seconds, body=body, end=end
+        )
+        call.begin(self, timeout_seconds)
         self.flush()
         return call
 
@@ -287,7 +294,7 @@ class Peer(Protocol):
 
     # Bodies, both ways
 
-    def send(self, call: CallState, data: bytes, stream: int, end: bool) -> None:
+    def send(self, call: CallState, data: bytes, *, stream: int = 0, end: bool = False) -> None:
         """Send the next bytes of a call's body when its turn comes."""
         self._connection.send(call, data, stream=stream, end=end)
         self.flush()
@@ -324,8 +331,7 @@ class Peer(Protocol):
             if drained:
                 self._depth += 1
                 for call in drained:
-                    if call.owner is not None:
-                        call.owner.on_drained()
+                    call.on_drained()  # type: ignore[attr-defined]  # our classes have it
                 self._depth -= 1
             if sent >= _TURN_BYTES and connection.has_data_to_send and not outlet.is_blocked:
                 outlet.yield_turn()
@@ -411,11 +417,10 @@ class Peer(Protocol):
         self._depth += 1
         for call in (*calls.incoming.values(), *calls.outgoing.values()):
             call.is_ended = True
-            owner = call.owner
-            if isinstance(owner, IncomingCall):
-                owner.cancel(failure)
-            elif owner is not None:
-                owner.finish(failure=failure)
+            if isinstance(call, IncomingCall):
+                call.cancel(failure)
+            elif isinstance(call, OutgoingCall):
+                call.finish(failure=failure)
         calls.incoming.clear()
         calls.outgoing.clear()
         self._depth -= 1
@@ -432,6 +437,14 @@ class Peer(Protocol):
         self._is_closing = True
         self._linger = self.settings.clock.callLater(_LINGER_SECONDS, self.abort)
         self.flush()
+
+
+def _error_of(message: Error) -> CallError:
+    try:
+        details = decode_value(message.details, dict) if bytes(message.details) else {}
+    except ValueError:
+        details = {}
+    return error_from_wire(message.code, message.message, details)
 
 
 _ACTIONS: Mapping[type, Callable[[Peer, Any], None]] = {

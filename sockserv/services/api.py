@@ -89,6 +89,13 @@ class Call(Protocol[A_co]):
         `stream` (0 to 255) tells several streams of one answer apart.
         """
 
+    @property
+    def whole_body(self) -> bytes | None:
+        """The body, if all of it came with the request, as a small one does; else None."""
+
+    def send_last(self, data: bytes) -> None:
+        """Send the last bytes of the answer with the reply, without waiting."""
+
     async def send_file(self, file: int, *, offset: int = 0, count: int | None = None) -> int:
         """Send `count` bytes (None: all) of an open file from `offset` on; returns how many."""
 
@@ -120,7 +127,11 @@ class Operation:
         self.handler = handler
         self._class = declaration.args
         self._decode: Callable[[msgspec.Raw], Any] = msgspec.json.Decoder(declaration.args).decode
-        self._fields = {field.name for field in attrs.fields(declaration.args)}
+        fields = attrs.fields(declaration.args)
+        self._defaults = (
+            None if any(field.default is attrs.NOTHING for field in fields) else declaration.args()
+        )
+        self._fields = {field.name for field in fields}
 
     def __repr__(self) -> str:
         return f"<operation {self.name}>"
@@ -128,6 +139,8 @@ class Operation:
     def decode(self, arguments: msgspec.Raw) -> Any:
         """The object for the arguments of a call; raises `InvalidArgument` that names the field."""
         if not bytes(arguments):
+            if self._defaults is not None:
+                return self._defaults
             arguments = _EMPTY
         try:
             given = msgspec.json.decode(arguments)
@@ -154,8 +167,10 @@ def operation(
     identity needs to be permitted; None stands for everybody who is logged in, and has to be said.
     `args` is an attrs class: its fields, types and defaults are the arguments.
     """
-    if not attrs.has(args):
-        raise TypeError(f"args of the operation {name!r} has to be an attrs class, not {args!r}")
+    if not attrs.has(args) or args.__setattr__ is object.__setattr__:
+        raise TypeError(
+            f"args of the operation {name!r} has to be a frozen attrs class, not {args!r}"
+        )
 
     def declare(method: Callable[[S, Call[A]], T]) -> Callable[[S, Call[A]], T]:
         setattr(method, _DECLARATION, _Declaration(name, args, permission))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import codecs
-from typing import Any
+from collections.abc import Awaitable
 
 import attrs
 
@@ -23,13 +23,18 @@ class Echo(Service):
     """Sends every byte back."""
 
     @operation("echo", args=EchoArguments, permission="echo")
-    async def echo(self, call: Call[EchoArguments]) -> Any:
+    def echo(self, call: Call[EchoArguments]) -> Awaitable[None] | None:
         """The body, of any size, in the order and at the pace of its coming."""
         if call.args.upper:
-            await self._echo_upper(call)
-        else:
-            async for piece in call.body:
-                await call.send(piece)
+            return self._echo_upper(call)
+        if call.whole_body is None:
+            return self._echo(call)
+        call.send_last(call.whole_body)
+        return None
+
+    async def _echo(self, call: Call[EchoArguments]) -> None:
+        async for piece in call.body:
+            await call.send(piece)
 
     async def _echo_upper(self, call: Call[EchoArguments]) -> None:
         # A character may be cut by the border of two pieces; what is not UTF-8 passes unchanged.

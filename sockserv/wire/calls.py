@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections import deque
-from typing import Any
 
 from msgspec import Struct
 
@@ -24,41 +23,27 @@ class CallState:
     """One open call.
 
     `send_credit` is how many body bytes may still be sent; `receive_credit` how many the peer may
-    still send. `owner` belongs to the user of the connection, who keeps there what the call means
-    to it.
+    still send. A user of the connection may have its calls be of a subclass with state of its own.
     """
 
-    __slots__ = (
-        "consumed",
-        "is_ended",
-        "is_ours",
-        "is_ready",
-        "is_receiving",
-        "number",
-        "owner",
-        "queue",
-        "queued_bytes",
-        "receive_credit",
-        "send_credit",
-    )
+    # Most calls are over before any of these changes.
+    is_ours = False
+    is_receiving = True
+    """Whether the peer's body may go on."""
+    is_ended = False
+    """Whether the call has been taken out of its table."""
+    consumed = 0
+    """Consumed bytes that the peer has not been told of yet."""
+    queue: deque[Outgoing] | None = None
+    """What waits to be sent."""
+    queued_bytes = 0
+    is_ready = False
+    """Whether the call stands in the line of those that may send."""
 
-    def __init__(
-        self, number: int, send_credit: int, receive_credit: int, *, is_ours: bool
-    ) -> None:
+    def __init__(self, number: int, send_credit: int, receive_credit: int) -> None:
         self.number = number
-        self.is_ours = is_ours
         self.send_credit = send_credit
         self.receive_credit = receive_credit
-        # Whether the peer's body may go on, and whether the call has been taken out of the table.
-        self.is_receiving = True
-        self.is_ended = False
-        # Consumed bytes that the peer has not been told of yet.
-        self.consumed = 0
-        # What waits to be sent, and whether the call stands in the line of those that may send.
-        self.queue: deque[Outgoing] | None = None
-        self.queued_bytes = 0
-        self.is_ready = False
-        self.owner: Any = None
 
     def __repr__(self) -> str:
         return f"<call {self.number}>"
@@ -71,9 +56,26 @@ class CallTable:
     the last number is all that has to be remembered of the calls that have ended.
     """
 
-    __slots__ = ("_last_incoming", "_last_outgoing", "_window_bytes", "incoming", "outgoing")
+    __slots__ = (
+        "_incoming_class",
+        "_last_incoming",
+        "_last_outgoing",
+        "_outgoing_class",
+        "_window_bytes",
+        "incoming",
+        "outgoing",
+    )
 
-    def __init__(self, *, is_client: bool, window_bytes: int) -> None:
+    def __init__(
+        self,
+        *,
+        is_client: bool,
+        window_bytes: int,
+        incoming_class: type[CallState] = CallState,
+        outgoing_class: type[CallState] = CallState,
+    ) -> None:
+        self._incoming_class = incoming_class
+        self._outgoing_class = outgoing_class
         self.incoming: dict[int, CallState] = {}
         self.outgoing: dict[int, CallState] = {}
         self._window_bytes = window_bytes
@@ -87,7 +89,7 @@ class CallTable:
 
     def new_incoming(self, number: int, first_bytes: int, send_credit: int) -> CallState:
         """The state of a call that the peer opens with `first_bytes` of body; not yet in the table."""
-        if number <= self._last_incoming or self.is_ours(number):
+        if number <= self._last_incoming or (number + self._last_outgoing) % 2 == 0:
             raise ProtocolError(
                 GoodbyeCode.CALL_NUMBER,
                 f"a call is opened with the number {number}: "
@@ -101,12 +103,13 @@ class CallTable:
         receive_credit = self._window_bytes - first_bytes
         if receive_credit < 0:
             raise self._window_exceeded(number)
-        return CallState(number, send_credit, receive_credit, is_ours=False)
+        return self._incoming_class(number, send_credit, receive_credit)
 
     def new_outgoing(self, send_credit: int) -> CallState:
         """A new call of this side, in the table."""
         self._last_outgoing = number = self._last_outgoing + 2
-        call = CallState(number, send_credit, self._window_bytes, is_ours=True)
+        call = self._outgoing_class(number, send_credit, self._window_bytes)
+        call.is_ours = True
         self.outgoing[number] = call
         return call
 

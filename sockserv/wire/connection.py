@@ -46,7 +46,8 @@ _MAX_FIRST_BODY_BYTES: Final = 16 * 1024
 class Connection(Receiver):
     """One side of a connection.
 
-    `auth` names the login methods that a server offers; with none, nobody needs to log in.
+    `auth` names the login methods that a server offers; with none, nobody needs to log in. The calls
+    are objects of `incoming_class` and `outgoing_class`, which the user may extend.
     """
 
     __slots__ = ()

@@ -1,12 +1,14 @@
-"""What a `Connection` tells about the bytes that it was given."""
+"""What a `Connection` tells about the bytes that it was given.
+
+The `call` of an event is the `CallState`, of the class that the connection was given for its calls.
+"""
 
 from __future__ import annotations
 
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 from msgspec import Struct
 
-from sockserv.wire.calls import CallState
 from sockserv.wire.messages import Error, Goodbye, Hello, Open, Reply
 
 __all__ = [
@@ -31,7 +33,7 @@ class HelloReceived(Struct, frozen=True, gc=False):
 class CallOpened(Struct, frozen=True, gc=False):
     """The peer opened a call. `body` has its first bytes; `end` says that they are all."""
 
-    call: CallState
+    call: Any
     request: Open
     body: bytes
     end: bool
@@ -40,7 +42,7 @@ class CallOpened(Struct, frozen=True, gc=False):
 class BodyReceived(Struct, frozen=True, gc=False):
     """The next bytes of a call's body, of its stream number `stream`; `end`: the last ones."""
 
-    call: CallState
+    call: Any
     stream: int
     body: bytes
     end: bool
@@ -49,7 +51,7 @@ class BodyReceived(Struct, frozen=True, gc=False):
 class CallReplied(Struct, frozen=True, gc=False):
     """The peer ended one of our calls with success; `body` has the last bytes of its body."""
 
-    call: CallState
+    call: Any
     reply: Reply
     body: bytes
 
@@ -57,14 +59,14 @@ class CallReplied(Struct, frozen=True, gc=False):
 class CallFailed(Struct, frozen=True, gc=False):
     """The peer ended one of our calls with an error."""
 
-    call: CallState
+    call: Any
     error: Error
 
 
 class CallCancelled(Struct, frozen=True, gc=False):
     """The peer gave up one of its calls; it still has to be ended with a reply or an error."""
 
-    call: CallState
+    call: Any
 
 
 class PongReceived(Struct, frozen=True, gc=False):

@@ -131,7 +131,9 @@ class FrameReader(Generic[H]):
             if header_bytes is None:
                 return
             header = self._decode_header(header_bytes)
-            size = self._check_size(header)
+            size = self._size_of(header)
+            if not 0 <= size <= self.max_body_bytes:
+                raise self._bad_size(size)
             stop = offset + size
             self._body_left = max(0, stop - end)
             yield FramePart(header, data[offset:stop], self._body_left)
@@ -155,8 +157,10 @@ class FrameReader(Generic[H]):
                 return
             header = decode_header(data[start:stop])
             offset = stop
-            if size_of(header):
-                size = self._check_size(header)
+            size = size_of(header)
+            if size:
+                if not 0 < size <= self.max_body_bytes:
+                    raise self._bad_size(size)
                 stop += size
                 if stop > end:
                     self._body_left = stop - end
@@ -184,15 +188,12 @@ class FrameReader(Generic[H]):
         self._started = None
         return bytes(started[width:]), taken + missing
 
-    def _check_size(self, header: H) -> int:
-        size: int = self._size_of(header)
-        if not 0 <= size <= self.max_body_bytes:
-            raise ProtocolError(
-                GoodbyeCode.BAD_FRAME,
-                f"the body of a frame is said to have {size} bytes: "
-                f"0 to {self.max_body_bytes} are accepted",
-            )
-        return size
+    def _bad_size(self, size: int) -> ProtocolError:
+        return ProtocolError(
+            GoodbyeCode.BAD_FRAME,
+            f"the body of a frame is said to have {size} bytes: "
+            f"0 to {self.max_body_bytes} are accepted",
+        )
 
     def _bad_length(self, length: int) -> ProtocolError:
         return ProtocolError(

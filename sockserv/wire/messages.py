@@ -168,6 +168,9 @@ class Goodbye(_Message, tag="goodbye"):
 
 Message: TypeAlias = Hello | Open | Data | Reply | Error | Cancel | Window | Ping | Pong | Goodbye
 
+_FLAT: Final = frozenset({Data, Cancel, Window, Ping, Pong, Goodbye})
+"""The messages that hold no values of others: there is nothing to look into."""
+
 _encoder = msgspec.json.Encoder()
 _decode = msgspec.json.Decoder(Message).decode
 _decode_anything = msgspec.json.Decoder().decode
@@ -215,12 +218,11 @@ def decode_header(header: bytes) -> Message:
     """The message that the bytes of a header stand for; raises `ProtocolError`."""
     try:
         message: Message = _decode(header)
-        # A header that is written as we would write it has every key once. Any other writing is as
-        # good, but costs its sender the longer check.
-        if header.find(b"{", 1) < 0 and header.find(b"[") < 0:
-            if encode_header(message) != header:
-                json.loads(header, object_pairs_hook=_unique)
-        else:
+        # A header that is written as we would write it has every key once; what its values hold is
+        # not seen by that. Any other writing is as good, but costs the longer check.
+        if encode_header(message) != header:
+            json.loads(header, object_pairs_hook=_unique)
+        if message.__class__ not in _FLAT and header.find(b"{", 1) + header.find(b"[") > -2:
             _check_nested(header)
     except RecursionError:
         raise _too_deep() from None

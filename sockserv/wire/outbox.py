@@ -81,8 +81,14 @@ class Outbox:
             and self.unsent_bytes < _LITTLE_WAITING_BYTES
         ):
             if size:
+                message.size = size
                 call.send_credit -= size
-            self._frame(message, body, size)
+                header = encode_header(message)
+                self._frames += (pack_length(len(header)) + header, body)
+            else:
+                header = encode_header(message)
+                self._frames.append(pack_length(len(header)) + header)
+            self.unsent_bytes += 4 + len(header) + size
             return True
         if call.queue is None:
             call.queue = deque()

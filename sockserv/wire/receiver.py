@@ -91,12 +91,25 @@ class Receiver:
         "phase",
     )
 
-    def __init__(self, role: Role, limits: Limits, *, auth: tuple[str, ...] = ()) -> None:
+    def __init__(
+        self,
+        role: Role,
+        limits: Limits,
+        *,
+        auth: tuple[str, ...] = (),
+        incoming_class: type[CallState] = CallState,
+        outgoing_class: type[CallState] = CallState,
+    ) -> None:
         self._limits = limits
         self._auth = auth
         self.phase = Phase.AWAITING_HELLO
         self.peer_limits = PeerLimits()
-        self.calls = CallTable(is_client=role is Role.CLIENT, window_bytes=limits.window_bytes)
+        self.calls = CallTable(
+            is_client=role is Role.CLIENT,
+            window_bytes=limits.window_bytes,
+            incoming_class=incoming_class,
+            outgoing_class=outgoing_class,
+        )
         self._is_draining = False
         # The call and the message that the rest of an unfinished body belongs to.
         self._current: CallState | None = None
