@@ -28,7 +28,7 @@ from sockserv.services.api import Operation, Service
 from sockserv.trust.authentication import Authenticator
 from sockserv.trust.identities import Identity
 from sockserv.wire.connection import Role
-from sockserv.wire.messages import LOGIN_PREFIX
+from sockserv.wire.messages import LOGIN_PREFIX, NOTHING
 
 __all__ = ["Server"]
 
@@ -141,28 +141,30 @@ class _Dispatcher:
                 self._operations[name] = operation
 
     def __call__(self, call: IncomingCall) -> Any:
-        operation = self._operations.get(call.op)
+        request = call.request
+        operation = self._operations.get(request.op)
         if operation is None:
-            if call.op.startswith(LOGIN_PREFIX):
+            if request.op.startswith(LOGIN_PREFIX):
                 return self._login(call)
-            raise UnknownOperation(f"there is no operation {call.op[:80]!r} here")
-        identity = call.identity
+            raise UnknownOperation(f"there is no operation {request.op[:80]!r} here")
+        identity: Identity = call.peer.identity
         if not identity.may(operation.permission):
             raise PermissionDenied(
-                f"{identity.name} may not call {call.op}: that needs the permission "
+                f"{identity.name} may not call {request.op}: that needs the permission "
                 f"{operation.permission!r}",
                 details={"permission": operation.permission},
             )
-        call.args = operation.decode(call.raw_args)
+        args = request.args
+        call.args = operation.decode(None if args is NOTHING else args)
         return operation.handler(call)
 
     async def _login(self, call: IncomingCall) -> dict[str, str]:
         peer = call.peer
-        method = call.op.removeprefix(LOGIN_PREFIX)
+        method = call.request.op.removeprefix(LOGIN_PREFIX)
         if peer.identity is not None:
             raise PermissionDenied(f"this connection is logged in as {peer.identity.name} already")
         try:
-            identity = await self._identify(method, call.raw_args)
+            identity = await self._identify(method, call.request.args)
         except (AuthenticationFailed, InvalidArgument) as error:
             self._login_failed(peer, method, error)
             raise

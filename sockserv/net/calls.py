@@ -80,7 +80,9 @@ class IncomingCall(RunningCall):
     args: Any = None
     whole_body: bytes | None = None
 
-    _request: Open
+    request: Open
+    """What was asked for, as it came."""
+
     _body: Body | None = None
     _held: bytes = b""
     _is_stepping = True
@@ -89,7 +91,7 @@ class IncomingCall(RunningCall):
     def begin(self, peer: Peer, request: Open, first: bytes, *, is_whole: bool) -> None:
         """Start with what came in the request's frame."""
         self.peer = peer
-        self._request = request
+        self.request = request
         if is_whole:
             self.whole_body = first
         else:
@@ -102,12 +104,7 @@ class IncomingCall(RunningCall):
     @property
     def op(self) -> str:
         """The name of the operation that is called."""
-        return self._request.op
-
-    @property
-    def raw_args(self) -> Raw:
-        """The arguments as JSON, or nothing at all."""
-        return self._request.args
+        return self.request.op
 
     @property
     def identity(self) -> Any:
@@ -133,7 +130,7 @@ class IncomingCall(RunningCall):
     @property
     def seconds_left(self) -> float | None:
         """How long the caller still waits; None: for ever."""
-        if self._request.timeout is None:
+        if self.request.timeout is None:
             return None
         if self._timer is None:
             return 0.0
@@ -203,7 +200,7 @@ class IncomingCall(RunningCall):
 
     def reply(self, result: Raw = NOTHING) -> None:
         """End the call with success; the last piece sent rides with the reply."""
-        self.peer.reply(self, result, self._held)
+        self.peer.connection.reply(self, result, self._held)
         if self._timer is not None:
             self.stop_timer()
 
@@ -221,7 +218,7 @@ class IncomingCall(RunningCall):
 
     def _expire(self) -> None:
         error = DeadlineExceeded(
-            f"the call was not answered within its {self._request.timeout:g} seconds"
+            f"the call was not answered within its {self.request.timeout:g} seconds"
         )
         self.peer.fail(self, error)
         self.cancel(error)

@@ -34,11 +34,8 @@ class Outlet(Protocol):
     is_blocked: bool
     """Whether nothing should be written until `refill` is called."""
 
-    def write(self, buffers: Sequence[Buffer]) -> int:
-        """Send; what cannot go out at once is kept, and `is_blocked` becomes true.
-
-        Returns how many bytes it was given.
-        """
+    def write(self, buffers: Sequence[Buffer], size: int) -> None:
+        """Send `size` bytes; what cannot go out at once is kept, and `is_blocked` becomes true."""
 
     def yield_turn(self) -> None:
         """Let others have the reactor, and call `refill` when the transport takes more."""
@@ -69,9 +66,8 @@ class SocketOutlet:
         transport.registerProducer(self, False)
         self.is_blocked = False
 
-    def write(self, buffers: Sequence[Buffer]) -> int:
+    def write(self, buffers: Sequence[Buffer], size: int) -> None:
         """Send; what the socket does not take is kept until it is writable."""
-        size = sum(map(len, buffers))
         try:
             if size <= _JOIN_BELOW_BYTES:
                 sent = self._send(b"".join(buffers))
@@ -83,11 +79,10 @@ class SocketOutlet:
             # The transport will find the same error, and knows what to do with it.
             self._transport.write(b"".join(buffers))
             self.is_blocked = True
-            return size
+            return
         if sent < size:
             self._unsent = _rest(buffers, sent)
             self.yield_turn()
-        return size
 
     def yield_turn(self) -> None:
         """Wait until the reactor finds the socket writable."""
@@ -107,7 +102,7 @@ class SocketOutlet:
         self.is_blocked = False
         if self._unsent:
             unsent, self._unsent = self._unsent, []
-            self.write(unsent)
+            self.write(unsent, sum(map(len, unsent)))
         if not self.is_blocked:
             self._refill()
 
@@ -129,11 +124,9 @@ class TransportOutlet:
         self.is_blocked = False
         IConsumer(transport).registerProducer(self, True)
 
-    def write(self, buffers: Sequence[Buffer]) -> int:
+    def write(self, buffers: Sequence[Buffer], size: int) -> None:
         """Write; the transport pauses us when that was enough."""
-        data = b"".join(buffers)
-        self._transport.write(data)
-        return len(data)
+        self._transport.write(b"".join(buffers))
 
     def yield_turn(self) -> None:
         """Go on: these transports buffer, and tell when it is too much."""

@@ -90,7 +90,7 @@ class Peer(Protocol):
         # Opens that wait for the peer to take one more call, and pings for their pongs.
         self._opens: deque[Deferred[None]] | None = None
         self._pongs: dict[int, Deferred[None]] | None = None
-        self._connection = Connection(
+        self.connection = Connection(
             settings.role,
             settings.limits,
             auth=settings.auth,
@@ -121,7 +121,7 @@ class Peer(Protocol):
         """Introduce ourselves."""
         assert self.transport is not None
         self._outlet = outlet_for(self.transport, self.flush)
-        self._connection.start(self.settings.agent)
+        self.connection.start(self.settings.agent)
         self.settings.on_made(self)
         self.flush()
 
@@ -131,7 +131,7 @@ class Peer(Protocol):
             return
         self._depth += 1
         try:
-            for event in self._connection.receive(data):
+            for event in self.connection.receive(data):
                 self._has_heard = True
                 if event.__class__ is events.CallOpened:
                     self._on_opened(event)  # most events are this one
@@ -216,15 +216,11 @@ class Peer(Protocol):
         """The peer is `identity` from now on, and may call everything that it is permitted."""
         self.identity = identity
         self._silent_since = self.settings.clock.seconds()
-        self._connection.accept_login()
-
-    def reply(self, call: IncomingCall, result: Raw, body: bytes) -> None:
-        """End a call with success; `body` are the last bytes of the answer."""
-        self._connection.reply(call, result, body)
+        self.connection.accept_login()
 
     def fail(self, call: IncomingCall, error: CallError) -> None:
         """End a call with an error."""
-        self._connection.fail(call, error)
+        self.connection.fail(call, error)
         call.stop_timer()
         self.flush()
 
@@ -247,10 +243,10 @@ class Peer(Protocol):
         while True:
             if self._failure is not None:
                 raise self._failure
-            if self._connection.can_open():
+            if self.connection.can_open():
                 break
             await self._wait_for_slot()
-        call: OutgoingCall = self._connection.open(  # type: ignore[assignment]  # our class
+        call: OutgoingCall = self.connection.open(  # type: ignore[assignment]  # our class
             op, args, timeout_seconds=timeout_seconds, body=body, end=end
         )
         call.begin(self, timeout_seconds)
@@ -276,7 +272,7 @@ class Peer(Protocol):
 
     def cancel(self, call: CallState) -> None:
         """Give a call of ours up."""
-        self._connection.cancel(call)
+        self.connection.cancel(call)
         self.flush()
 
     def ping(self) -> Deferred[None]:
@@ -288,7 +284,7 @@ class Peer(Protocol):
         token = max(self._pongs, default=0) + 1
         waiting: Deferred[None] = Deferred()
         self._pongs[token] = waiting
-        self._connection.ping(token)
+        self.connection.ping(token)
         self.flush()
         return waiting
 
@@ -296,12 +292,12 @@ class Peer(Protocol):
 
     def send(self, call: CallState, data: bytes, *, stream: int = 0, end: bool = False) -> None:
         """Send the next bytes of a call's body when its turn comes."""
-        self._connection.send(call, data, stream=stream, end=end)
+        self.connection.send(call, data, stream=stream, end=end)
         self.flush()
 
     def consume(self, call: CallState, count: int) -> None:
         """Bytes of a call's body were consumed: the peer may send as many more."""
-        self._connection.consume(call, count)
+        self.connection.consume(call, count)
         self.flush()
 
     # Output
@@ -320,20 +316,21 @@ class Peer(Protocol):
         outlet = self._outlet
         if self._depth or outlet is None:
             return
-        connection = self._connection
-        sent = 0
+        connection = self.connection
+        until = connection.taken_bytes + _TURN_BYTES
         while not outlet.is_blocked:
+            before = connection.taken_bytes
             buffers = connection.data_to_send()
             if not buffers:
                 break
-            sent += outlet.write(buffers)
+            outlet.write(buffers, connection.taken_bytes - before)
             drained = connection.take_drained()
             if drained:
                 self._depth += 1
                 for call in drained:
                     call.on_drained()  # type: ignore[attr-defined]  # our classes have it
                 self._depth -= 1
-            if sent >= _TURN_BYTES and connection.has_data_to_send and not outlet.is_blocked:
+            if connection.taken_bytes >= until and connection.has_data_to_send:
                 outlet.yield_turn()
         if connection.unsent_bytes > self.settings.limits.max_unsent_bytes:
             self._too_slow()
@@ -349,12 +346,12 @@ class Peer(Protocol):
     @property
     def has_calls(self) -> bool:
         """Whether any call of either side runs."""
-        return bool(self._connection.calls.incoming or self._connection.calls.outgoing)
+        return bool(self.connection.calls.incoming or self.connection.calls.outgoing)
 
     @property
     def is_logged_in(self) -> bool:
         """Whether the peer may call everything that it is permitted."""
-        return self._connection.phase is Phase.OPEN
+        return self.connection.phase is Phase.OPEN
 
     def drain(self, code: GoodbyeCode, message: str) -> None:
         """Take no new calls, let the running ones end, then close."""
@@ -362,14 +359,14 @@ class Peer(Protocol):
             return
         self._is_draining = True
         self._failure = Unavailable(message)
-        self._connection.goodbye(code, message)
+        self.connection.goodbye(code, message)
         self.flush()
 
     def close(self, code: GoodbyeCode, message: str) -> None:
         """Say goodbye, end all calls and close, at once."""
         if self._is_closing:
             return
-        self._connection.goodbye(code, message)
+        self.connection.goodbye(code, message)
         self._end_calls(ConnectionEnded(f"the connection was closed: {message}"))
         self._lose()
 
@@ -395,7 +392,7 @@ class Peer(Protocol):
         elif not self._has_pinged:
             if silent >= limits.keepalive_interval_seconds:
                 self._has_pinged = True
-                self._connection.ping(0)
+                self.connection.ping(0)
                 self.flush()
         elif silent >= limits.keepalive_interval_seconds + limits.keepalive_timeout_seconds:
             self._cut(GoodbyeCode.IDLE_TIMEOUT, f"no sign of life for {silent:.0f} seconds")
@@ -413,7 +410,7 @@ class Peer(Protocol):
     def _end_calls(self, failure: Exception) -> None:
         if self._failure is None or isinstance(self._failure, Unavailable):
             self._failure = failure
-        calls = self._connection.calls
+        calls = self.connection.calls
         self._depth += 1
         for call in (*calls.incoming.values(), *calls.outgoing.values()):
             call.is_ended = True

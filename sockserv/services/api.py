@@ -136,9 +136,12 @@ class Operation:
     def __repr__(self) -> str:
         return f"<operation {self.name}>"
 
-    def decode(self, arguments: msgspec.Raw) -> Any:
-        """The object for the arguments of a call; raises `InvalidArgument` that names the field."""
-        if not bytes(arguments):
+    def decode(self, arguments: msgspec.Raw | None) -> Any:
+        """The object for the arguments of a call, None if it came without any.
+
+        Raises `InvalidArgument` that names the field.
+        """
+        if arguments is None:
             if self._defaults is not None:
                 return self._defaults
             arguments = _EMPTY

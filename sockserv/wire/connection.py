@@ -171,6 +171,11 @@ class Connection(Receiver):
         return not self._outbox.is_empty
 
     @property
+    def taken_bytes(self) -> int:
+        """How many bytes `data_to_send` has given in all."""
+        return self._outbox.taken_bytes
+
+    @property
     def unsent_bytes(self) -> int:
         """How many bytes have been framed and not been taken."""
         return self._outbox.unsent_bytes

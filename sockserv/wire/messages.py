@@ -222,7 +222,10 @@ def decode_header(header: bytes) -> Message:
         # not seen by that. Any other writing is as good, but costs the longer check.
         if encode_header(message) != header:
             json.loads(header, object_pairs_hook=_unique)
-        if message.__class__ not in _FLAT and header.find(b"{", 1) + header.find(b"[") > -2:
+        if message.__class__ is Open:
+            if message.args is not NOTHING:
+                _check_nested(header)
+        elif message.__class__ not in _FLAT:
             _check_nested(header)
     except RecursionError:
         raise _too_deep() from None

@@ -32,7 +32,7 @@ __all__ = ["Buffer", "Outbox"]
 
 Buffer: TypeAlias = bytes | memoryview
 
-_SMALL_BODY_BYTES = 16 * 1024
+_SMALL_BODY_BYTES = 4 * 1024
 _LITTLE_WAITING_BYTES = 64 * 1024
 _TURN_BYTES = 256 * 1024
 
@@ -40,11 +40,12 @@ _TURN_BYTES = 256 * 1024
 class Outbox:
     """The outgoing side of a connection."""
 
-    __slots__ = ("_frames", "_ready", "drained", "ended", "frame_body_bytes", "unsent_bytes")
+    __slots__ = ("_frames", "_ready", "drained", "ended", "frame_body_bytes", "taken_bytes", "unsent_bytes")
 
     def __init__(self, frame_body_bytes: int) -> None:
         self.frame_body_bytes = frame_body_bytes
         self.unsent_bytes = 0
+        self.taken_bytes = 0
         self._frames: list[Buffer] = []
         self._ready: deque[CallState] | None = None
         # Calls whose queue has shrunk, or whose last message has gone, since somebody looked.
@@ -83,12 +84,10 @@ class Outbox:
             if size:
                 message.size = size
                 call.send_credit -= size
-                header = encode_header(message)
-                self._frames += (pack_length(len(header)) + header, body)
-            else:
-                header = encode_header(message)
-                self._frames.append(pack_length(len(header)) + header)
-            self.unsent_bytes += 4 + len(header) + size
+            header = encode_header(message)
+            frame = pack_length(len(header)) + header + body
+            self._frames.append(frame)
+            self.unsent_bytes += len(frame)
             return True
         if call.queue is None:
             call.queue = deque()
@@ -112,16 +111,14 @@ class Outbox:
     def take(self) -> list[Buffer]:
         """The next bytes to send, about as many as should be handed to a transport at once."""
         frames = self._frames
-        total = self.unsent_bytes
         ready = self._ready
-        if ready:
-            while ready and total < _TURN_BYTES:
-                call = ready.popleft()
-                call.is_ready = False
-                self._send_one(call)
-                self._make_ready(call)
-                total = self.unsent_bytes
+        while ready and self.unsent_bytes < _TURN_BYTES:
+            call = ready.popleft()
+            call.is_ready = False
+            self._send_one(call)
+            self._make_ready(call)
         self._frames = []
+        self.taken_bytes += self.unsent_bytes
         self.unsent_bytes = 0
         return frames
 
