@@ -20,9 +20,13 @@ EDITABLE := --config-settings editable_mode=compat --editable
 
 .PHONY: serve test lint format unit integration clean
 
-# Ctrl-C reaches twistd too, which ends by that signal (status 130) once it has cleaned up: no mishap.
+# The shell passes Ctrl-C, or the end of make, on to twistd, and waits until that has cleaned up. An end that was asked
+# for (143: by SIGTERM) is no mishap.
 serve: $(VENV)/ready-to-serve
-	@trap : INT; $(BIN)/twistd --nodaemon --pidfile= sockserv $(ARGS) || [ $$? -eq 130 ]
+	@$(BIN)/twistd --nodaemon --pidfile= sockserv $(ARGS) & twistd=$$!; exec 2>/dev/null; \
+	trap "kill $$twistd 2>/dev/null" INT TERM; \
+	while wait $$twistd; status=$$?; kill -0 $$twistd 2>/dev/null; do :; done; \
+	[ $$status -eq 143 ] || exit $$status
 
 test: lint unit integration
 
