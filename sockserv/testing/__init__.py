@@ -1,0 +1,31 @@
+"""Testing services, servers and clients in one process, without sockets and without waiting.
+
+See docs/testing.md. `sockserv.testing.strategies` needs Hypothesis, and is imported by itself.
+"""
+
+from sockserv.testing.channel import Channel
+from sockserv.testing.fragments import EVERY_BYTE, RandomSizes
+from sockserv.testing.link import Link, MemoryTransport
+from sockserv.testing.network import Deadlock, Livelock, MemoryEndpoint, MemoryNetwork
+from sockserv.testing.raw import Frame, RawPeer, frame, split_frames
+from sockserv.testing.server import OWNER, HandlerFailed, LeftOver, MemoryServer
+
+__all__ = [
+    "EVERY_BYTE",
+    "OWNER",
+    "Channel",
+    "Deadlock",
+    "Frame",
+    "HandlerFailed",
+    "LeftOver",
+    "Link",
+    "Livelock",
+    "MemoryEndpoint",
+    "MemoryNetwork",
+    "MemoryServer",
+    "MemoryTransport",
+    "RandomSizes",
+    "RawPeer",
+    "frame",
+    "split_frames",
+]

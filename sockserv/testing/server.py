@@ -1,0 +1,228 @@
+"""A server in memory, with real clients: what most tests of a service need."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Iterable, Mapping
+from types import TracebackType
+from typing import Any, Final, TypeVar
+
+from twisted.internet.defer import Deferred
+from twisted.internet.endpoints import connectProtocol
+from twisted.internet.task import Clock
+from twisted.logger import ILogObserver, LogEvent, globalLogPublisher
+from twisted.python.failure import Failure
+from zope.interface import implementer
+
+from sockserv.client import Client, connect_endpoint
+from sockserv.errors import AuthenticationFailed, SockservError
+from sockserv.limits import Limits
+from sockserv.server import Server
+from sockserv.services import Service
+from sockserv.testing.link import Link
+from sockserv.testing.network import MemoryEndpoint, MemoryNetwork
+from sockserv.testing.raw import RawPeer
+from sockserv.trust import EVERYTHING, Authenticator, Identity
+
+__all__ = ["OWNER", "HandlerFailed", "LeftOver", "MemoryServer"]
+
+T = TypeVar("T")
+
+OWNER: Final = Identity("owner", frozenset({EVERYTHING}))
+"""Who a client is when a test does not say it: somebody who may do everything."""
+
+
+class HandlerFailed(SockservError, AssertionError):
+    """A handler failed in a way that it did not foresee; the message has its traceback."""
+
+
+class LeftOver(SockservError, AssertionError):
+    """The test has ended, and something of it still runs."""
+
+
+class MemoryServer:
+    """A real `Server`, and real clients for it, joined in memory. Nothing moves unless it is told to.
+
+    ::
+
+        with MemoryServer([Ticker()]) as memory:
+            client = memory.connect()
+            reply = memory.run(client.call("ticker.once"))
+
+    `authenticator` replaces one that knows the identities given to `connect`. At the end of the `with`
+    block every connection is cut; if a timer is still running then, `LeftOver` is raised, and
+    `HandlerFailed` if a handler has failed unexpectedly and the test has not called `take_failures`.
+
+    `network` is what moves the bytes and the clock, `server` the server.
+    """
+
+    def __init__(
+        self,
+        services: Iterable[Service],
+        *,
+        authenticator: Authenticator | None = None,
+        limits: Limits | None = None,
+        network: MemoryNetwork | None = None,
+    ) -> None:
+        self.network = network or MemoryNetwork()
+        self._known = _Known()
+        self.server = Server(
+            self.network.clock,
+            services,
+            authenticator=authenticator or self._known,
+            limits=limits,
+            in_thread=self.network.in_thread,
+        )
+        self._endpoint = MemoryEndpoint(self.network)
+        self._failures = _Failures()
+        self.network.run(self.server.listen(self._endpoint))
+        globalLogPublisher.addObserver(self._failures)
+
+    def __enter__(self) -> MemoryServer:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        try:
+            self._end()
+            if error is None:
+                self._check()
+            else:
+                for failure in self._failures.seen:
+                    error.add_note(f"A handler had failed:\n{failure.getTraceback()}")
+        finally:
+            globalLogPublisher.removeObserver(self._failures)
+
+    # Connections
+
+    def connect(
+        self,
+        identity: Identity = OWNER,
+        *,
+        token: str | None = None,
+        link: Link | None = None,
+        limits: Limits | None = None,
+    ) -> Client:
+        """A client that is logged in as `identity`, or with `token`.
+
+        `link` is what joins it to the server, `limits` are the client's.
+        """
+        return self.run(self.start_connecting(identity, token=token, link=link, limits=limits))
+
+    def start_connecting(
+        self,
+        identity: Identity = OWNER,
+        *,
+        token: str | None = None,
+        link: Link | None = None,
+        limits: Limits | None = None,
+        timeout_seconds: float = 10.0,
+    ) -> Deferred[Client]:
+        """Like `connect`, but moves nothing: for logins that are to fail, or to take their time."""
+        return connect_endpoint(
+            self.clock,
+            self._endpoint.client(link),
+            token=self._known.token_of(identity) if token is None else token,
+            limits=limits,
+            timeout_seconds=timeout_seconds,
+        )
+
+    def connect_raw(self, identity: Identity | None = None, *, link: Link | None = None) -> RawPeer:
+        """A connection in the test's own hands; with an `identity` it is logged in already."""
+        raw = RawPeer()
+        self.run(connectProtocol(self._endpoint.client(link), raw))
+        if identity is not None:
+            raw.send_hello()
+            token = self._known.token_of(identity)
+            raw.send(
+                {
+                    "type": "open",
+                    "call": 1,
+                    "op": "auth.token",
+                    "args": {"token": token},
+                    "end": True,
+                }
+            )
+            self.flush()
+            *_, answer = raw.take_frames()
+            if answer["type"] != "reply":
+                raise AuthenticationFailed(f"the login of {identity.name} failed: {answer}")
+        return raw
+
+    # Turns and time
+
+    @property
+    def clock(self) -> Clock:
+        """The clock that server and clients go by."""
+        return self.network.clock
+
+    def run(self, awaitable: Awaitable[T], *, max_seconds: float = 0.0) -> T:
+        """Let things happen until a result is there; see `MemoryNetwork.run`."""
+        return self.network.run(awaitable, max_seconds=max_seconds)
+
+    def flush(self) -> None:
+        """Let everything happen that can happen without time passing; see `MemoryNetwork.flush`."""
+        self.network.flush()
+
+    def advance(self, seconds: float) -> None:
+        """Let time pass; see `MemoryNetwork.advance`."""
+        self.network.advance(seconds)
+
+    # The end
+
+    def take_failures(self) -> list[BaseException]:
+        """What handlers have raised that was not a `CallError`; the end of the test passes over it."""
+        failures, self._failures.seen = self._failures.seen, []
+        return [failure.value for failure in failures if failure.value is not None]
+
+    def _end(self) -> None:
+        for link in self.network.links:
+            link.cut()
+        self.flush()
+        self.run(self.server.stop())
+        self.flush()
+
+    def _check(self) -> None:
+        if self._failures.seen:
+            traces = "\n".join(failure.getTraceback() for failure in self._failures.seen)
+            raise HandlerFailed(f"a handler failed unexpectedly:\n{traces}")
+        timers = [str(call) for call in self.clock.getDelayedCalls() if call.active()]
+        if timers:
+            raise LeftOver(f"timers still run when all connections have ended: {timers}")
+
+
+class _Known:
+    """An authenticator that learns identities as the test goes."""
+
+    methods = ("token",)
+    anonymous = None
+
+    def __init__(self) -> None:
+        self._identities: dict[str, Identity] = {}
+
+    def token_of(self, identity: Identity) -> str:
+        token = f"token {len(self._identities)} of {identity.name}"
+        self._identities[token] = identity
+        return token
+
+    def authenticate(self, method: str, credentials: Mapping[str, Any]) -> Identity:
+        identity = self._identities.get(credentials.get("token", ""))
+        if identity is None:
+            raise AuthenticationFailed("the token is not valid here")
+        return identity
+
+
+@implementer(ILogObserver)
+class _Failures:
+    """Collects the failures that are logged."""
+
+    def __init__(self) -> None:
+        self.seen: list[Failure] = []
+
+    def __call__(self, event: LogEvent) -> None:
+        failure = event.get("log_failure")
+        if failure is not None:
+            self.seen.append(failure)
