@@ -14,7 +14,7 @@ from pathlib import Path
 import click
 import twisted
 
-from benchmarks.load import Waiting
+from benchmarks.clients.load import Waiting
 from benchmarks.options import Options
 from benchmarks.processes import BenchmarkError
 from benchmarks.table import Report, as_json, show

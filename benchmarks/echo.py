@@ -7,21 +7,21 @@ from collections.abc import Mapping, Sequence
 
 import attrs
 
-from benchmarks.load import Plan
+from benchmarks.clients.load import Plan
 from benchmarks.measure import Spread
 from benchmarks.options import Options
-from benchmarks.processes import Peer, peer, run_module
-from benchmarks.table import Grid, Report, Target
+from benchmarks.processes import Peer, peer, run_load
+from benchmarks.table import OTHERS_NOTE, Grid, Report, Target
 
 SUBJECT = "sockserv"
 
 #: Who takes part, and the module that loads it.
 PEERS: Mapping[str, str] = {
-    SUBJECT: "benchmarks.load",
-    "int32": "benchmarks.load",
-    "asyncio_streams": "benchmarks.load",
-    "amp": "benchmarks.load",
-    "grpc_aio": "benchmarks.load_grpc",
+    SUBJECT: "benchmarks.clients.load",
+    "int32": "benchmarks.clients.load",
+    "asyncio_streams": "benchmarks.clients.load",
+    "amp": "benchmarks.clients.load",
+    "grpc_aio": "benchmarks.clients.grpc_aio",
 }
 
 
@@ -81,6 +81,7 @@ def run(options: Options) -> Report:
             "within each round",
             f"the client {options.waiting}s while it waits; 'busy' is its share of time with work to "
             "do, near 100 % it may be what limits",
+            OTHERS_NOTE,
             "grpc_aio is loaded by grpc's own asyncio client, all others by one generator with "
             "requests encoded beforehand",
         ),
@@ -100,8 +101,7 @@ def _measure(server: Peer, setting: Setting, options: Options) -> dict[str, floa
         seconds=0.4 if options.quick else 1.5,
         waiting=options.waiting,
     )
-    summary: dict[str, float] = run_module(PEERS[server.name], attrs.asdict(plan))
-    return summary
+    return run_load(PEERS[server.name], attrs.asdict(plan))
 
 
 def _spread(rounds: Rounds, key: str) -> Spread:
@@ -109,7 +109,15 @@ def _spread(rounds: Rounds, key: str) -> Spread:
 
 
 def _grid(setting: Setting, results: Mapping[str, Rounds]) -> Grid:
-    columns = ["peer", "requests/s", "sockserv / peer", "server CPU", "client CPU", "busy"]
+    columns = [
+        "peer",
+        "requests/s",
+        "sockserv / peer",
+        "server CPU",
+        "client CPU",
+        "busy",
+        "others",
+    ]
     shows_latency = setting.in_flight == 1
     if shows_latency:
         columns += ["p50 µs", "p99 µs"]
@@ -125,7 +133,7 @@ def _grid(setting: Setting, results: Mapping[str, Rounds]) -> Grid:
             ratio,
             *(
                 f"{_spread(rounds, key).median:.0%}"
-                for key in ("server_cpu", "client_cpu", "client_busy")
+                for key in ("server_cpu", "client_cpu", "client_busy", "other_cpu")
             ),
         ]
         if shows_latency:

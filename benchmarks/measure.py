@@ -5,8 +5,7 @@ from __future__ import annotations
 import os
 import statistics
 import time
-from collections.abc import Iterable, Sequence
-from typing import Any
+from collections.abc import Iterable, Mapping, Sequence
 
 import attrs
 import psutil
@@ -20,7 +19,6 @@ class Outcome:
 
     :ivar latencies: seconds from each send to what answered it; of a single call only if one was
         in flight.
-    :ivar server_cpu: of one core, 1.0 is all of it.
     :ivar client_busy: the share of the time in which the client had something to do. A client near
         1.0 may be what limits. One that spins while it waits takes a whole core all the same.
     """
@@ -28,44 +26,49 @@ class Outcome:
     requests: int
     seconds: float
     latencies: Sequence[float] = attrs.field(repr=False)
-    server_cpu: float = 0.0
-    client_cpu: float = 0.0
     client_busy: float = 0.0
 
-    def summary(self) -> dict[str, Any]:
-        """What the runner is told, as JSON."""
+    def summary(self, shares: Mapping[str, float]) -> dict[str, float]:
+        """What the runner is told, with the shares of a `ProcessorClock`."""
         ordered = sorted(self.latencies)
         return {
             "requests_per_second": self.requests / self.seconds,
             "p50_seconds": ordered[len(ordered) // 2],
             "p99_seconds": ordered[len(ordered) * 99 // 100],
-            "server_cpu": self.server_cpu,
-            "client_cpu": self.client_cpu,
             "client_busy": self.client_busy,
+            **shares,
         }
 
 
 class ProcessorClock:
-    """CPU time of a server and of this process since this object was made."""
+    """CPU time of a server, of this process and of everything else since this object was made."""
 
     def __init__(self, server_pid: int) -> None:
         self._server = psutil.Process(server_pid)
         self._own = psutil.Process(os.getpid())
-        self._server_start = _cpu_seconds(self._server)
-        self._own_start = _cpu_seconds(self._own)
-        self._start = time.perf_counter()
+        self._at_start = self._read()
 
-    def read(self) -> tuple[float, float]:
-        """Shares of one core taken so far by the server and by this process."""
-        elapsed = time.perf_counter() - self._start
-        server = _cpu_seconds(self._server) - self._server_start
-        own = _cpu_seconds(self._own) - self._own_start
-        return server / elapsed, own / elapsed
+    def seconds(self) -> float:
+        """How long ago this object was made."""
+        return time.perf_counter() - self._at_start[0]
 
-    def stamp(self, outcome: Outcome) -> Outcome:
-        """The outcome with the shares of the time since this object was made."""
-        server, own = self.read()
-        return attrs.evolve(outcome, server_cpu=server, client_cpu=own)
+    def shares(self) -> dict[str, float]:
+        """Shares of one core taken so far; `others` is what disturbed the measurement."""
+        elapsed, server, own, machine = (
+            now - before for now, before in zip(self._read(), self._at_start, strict=True)
+        )
+        return {
+            "server_cpu": server / elapsed,
+            "client_cpu": own / elapsed,
+            "other_cpu": max(0.0, machine - server - own) / elapsed,
+        }
+
+    def _read(self) -> tuple[float, float, float, float]:
+        everything = psutil.cpu_times()
+        machine = everything.user + everything.nice + everything.system
+        # Only Linux has it: time that the host gave to other machines.
+        machine += getattr(everything, "steal", 0.0)
+        return time.perf_counter(), _cpu_seconds(self._server), _cpu_seconds(self._own), machine
 
 
 def _cpu_seconds(process: psutil.Process) -> float:

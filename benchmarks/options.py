@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import attrs
 
-from benchmarks.load import Waiting
+from benchmarks.clients.load import Waiting
 
 
 @attrs.frozen(kw_only=True)

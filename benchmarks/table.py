@@ -9,6 +9,10 @@ import attrs
 
 from benchmarks.measure import Spread
 
+OTHERS_NOTE = (
+    "'others' is CPU that neither end took: above some percent, measure on a quieter machine"
+)
+
 
 @attrs.frozen(kw_only=True)
 class Target:

@@ -14,12 +14,12 @@ import time
 import attrs
 import grpc
 
-from benchmarks.load import Plan
+from benchmarks.clients.load import Plan
 from benchmarks.measure import Outcome, ProcessorClock
 from benchmarks.wires import BODY, GRPC_METHOD, GRPC_SERVICE, WireError
 
 
-async def run(plan: Plan) -> Outcome:
+async def run(plan: Plan) -> dict[str, float]:
     """Connect, prove, warm up, measure."""
     # Without a pool of its own, every channel to one address would share one connection.
     channels = [
@@ -34,11 +34,12 @@ async def run(plan: Plan) -> Outcome:
             raise WireError("the echo differs from the request")
     await _drive(calls, plan.in_flight, plan.warm_up_seconds)
     clock = ProcessorClock(plan.server_pid)
-    outcome = clock.stamp(await _drive(calls, plan.in_flight, plan.seconds))
+    outcome = await _drive(calls, plan.in_flight, plan.seconds)
+    shares = clock.shares()
     for channel in channels:
         await channel.close()
     # It sleeps when it waits, so what CPU it takes is what it had to do.
-    return attrs.evolve(outcome, client_busy=outcome.client_cpu)
+    return attrs.evolve(outcome, client_busy=shares["client_cpu"]).summary(shares)
 
 
 async def _drive(
@@ -62,4 +63,4 @@ async def _drive(
 
 
 if __name__ == "__main__":
-    json.dump(asyncio.run(run(Plan(**json.load(sys.stdin)))).summary(), sys.stdout)
+    json.dump(asyncio.run(run(Plan(**json.load(sys.stdin)))), sys.stdout)
