@@ -10,6 +10,7 @@ import os
 import socket
 import stat
 from pathlib import Path
+from shlex import quote
 from typing import Any, TypeVar
 
 import attrs
@@ -103,7 +104,9 @@ class Daemon(Service):
 
     def _say_what_to_do(self, urls: list[str]) -> None:
         path = self._settings.state.path
-        elsewhere = "" if path == StateDirectory.locate(environ={}).path else f" --state {path}"
+        elsewhere = (
+            "" if path == StateDirectory.locate(environ={}).path else f" --state {quote(str(path))}"
+        )
         self._log.info("sockserv listens on {urls}", urls=", ".join(urls))
         self._log.info("its state is in {path}", path=path)
         self._log.info(

@@ -22,6 +22,7 @@ import stat
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from shlex import quote
 
 import attrs
 import msgspec
@@ -159,7 +160,7 @@ class StateDirectory:
         if mode & 0o077:
             raise StateError(
                 f"others can enter the state directory {self.path} (mode {mode:04o}): "
-                f"close it with `chmod 700 {self.path}`, or choose another with --state"
+                f"close it with `chmod 700 {quote(str(self.path))}`, or choose another with --state"
             )
 
     def _take_lock(self) -> int:
@@ -196,7 +197,7 @@ class StateDirectory:
     def _nobody_runs(self) -> StateError:
         return StateError(
             f"no daemon is running on the state directory {self.path}: "
-            f"start one with `twistd --nodaemon sockserv --state {self.path}`, "
+            f"start one with `twistd --nodaemon sockserv --state {quote(str(self.path))}`, "
             "or name another directory with --state"
         )
 
