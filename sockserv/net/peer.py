@@ -41,7 +41,7 @@ from sockserv.net.outlet import Outlet, outlet_for
 from sockserv.wire import events
 from sockserv.wire.calls import CallState
 from sockserv.wire.connection import Connection, Phase, Role
-from sockserv.wire.messages import NOTHING, Error, Hello, decode_value
+from sockserv.wire.messages import NOTHING, Hello
 
 __all__ = ["Peer", "PeerSettings"]
 
@@ -185,7 +185,8 @@ class Peer(Protocol):
 
     def _on_failed(self, event: events.CallFailed) -> None:
         call: OutgoingCall = event.call
-        call.finish(failure=_error_of(event.error))
+        error = event.error
+        call.finish(failure=error_from_wire(error.code, error.message, error.details))
         self._slot_freed()
 
     def _on_cancelled(self, event: events.CallCancelled) -> None:
@@ -434,14 +435,6 @@ class Peer(Protocol):
         self._is_closing = True
         self._linger = self.settings.clock.callLater(_LINGER_SECONDS, self.abort)
         self.flush()
-
-
-def _error_of(message: Error) -> CallError:
-    try:
-        details = decode_value(message.details, dict) if bytes(message.details) else {}
-    except ValueError:
-        details = {}
-    return error_from_wire(message.code, message.message, details)
 
 
 _ACTIONS: Mapping[type, Callable[[Peer, Any], None]] = {

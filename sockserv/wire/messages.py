@@ -22,6 +22,7 @@ __all__ = [
     "LOGIN_PREFIX",
     "MAX_DEPTH",
     "MAX_INTEGER",
+    "MIN_HEADER_BYTES",
     "NOTHING",
     "PROTOCOL_VERSION",
     "Cancel",
@@ -56,22 +57,28 @@ LOGIN_PREFIX: Final = "auth."
 """What the names of the operations begin with that may be called before the login."""
 
 NOTHING: Final = Raw(b"")
-"""Stands for an absent `args`, `result` or `details`."""
+"""Stands for an absent `args` or `result`."""
 
 MAX_DEPTH: Final = 32
 """How deep objects and arrays may nest in a header, itself included."""
+
+MIN_HEADER_BYTES: Final = 4096
+"""Headers up to this length are accepted by everybody, so that an error or a goodbye always fits."""
+
+_MAX_REASON_CHARACTERS: Final = 200
 
 CallNumber: TypeAlias = Annotated[int, Meta(ge=1, le=MAX_INTEGER)]
 Count: TypeAlias = Annotated[int, Meta(ge=0, le=MAX_INTEGER)]
 Positive: TypeAlias = Annotated[int, Meta(ge=1, le=MAX_INTEGER)]
 Stream: TypeAlias = Annotated[int, Meta(ge=0, le=255)]
+HeaderLimit: TypeAlias = Annotated[int, Meta(ge=MIN_HEADER_BYTES, le=MAX_INTEGER)]
 Seconds: TypeAlias = Annotated[float, Meta(gt=0, le=1e9)]
 
 
 class PeerLimits(Struct, frozen=True, omit_defaults=True):
     """What the sender of a `hello` accepts; sizes in bytes."""
 
-    max_header_bytes: Positive = 4096
+    max_header_bytes: HeaderLimit = MIN_HEADER_BYTES
     max_body_bytes: Positive = 65_536
     window_bytes: Positive = 65_536
     max_calls: Positive = 1
@@ -125,7 +132,7 @@ class Error(_Message, tag="error"):
     call: CallNumber
     code: str
     message: str = ""
-    details: Raw = NOTHING
+    details: dict[str, Any] = {}
     size: ClassVar[int] = 0
 
 
@@ -174,7 +181,7 @@ _FLAT: Final = frozenset({Data, Cancel, Window, Ping, Pong, Goodbye})
 _encoder = msgspec.json.Encoder()
 _decode = msgspec.json.Decoder(Message).decode
 _decode_anything = msgspec.json.Decoder().decode
-_STRINGS_AND_BRACKETS = re.compile(rb'"(?:[^"\\\\]|\\\\.)*"|[\[\]{}]')
+_STRINGS_AND_BRACKETS = re.compile(rb'"(?:[^"\\]++|\\.)*+"|[\[\]{}]')
 
 pack_length = struct.Struct(">I").pack
 """The prefix of a header of so many bytes."""
@@ -198,9 +205,13 @@ def name_of(message: Message) -> str:
 def encode_value(value: Any) -> Raw:
     """An argument object or a result (attrs classes, Structs, plain JSON types) as JSON.
 
-    Raises `TypeError` for a value that JSON cannot express.
+    Raises `TypeError` for a value that JSON cannot express, `ValueError` for one that is nested too deep.
     """
-    return Raw(_encoder.encode(value))
+    encoded = _encoder.encode(value)
+    # One level is left for the header around it. Few values have as many brackets at all.
+    if encoded.count(b"[") + encoded.count(b"{") >= MAX_DEPTH and _depth(encoded) >= MAX_DEPTH:
+        raise ValueError(f"a value is nested deeper than {MAX_DEPTH - 1} levels: send it as a body")
+    return Raw(encoded)
 
 
 def decode_value(value: Raw, kind: type[T]) -> T:
@@ -230,22 +241,35 @@ def decode_header(header: bytes) -> Message:
     except RecursionError:
         raise _too_deep() from None
     except (msgspec.DecodeError, ValueError) as error:
-        raise ProtocolError(GoodbyeCode.BAD_HEADER, f"a header is not valid: {error}") from None
+        reason = _printable(str(error))
+        raise ProtocolError(GoodbyeCode.BAD_HEADER, f"a header is not valid: {reason}") from None
     return message
 
 
 def _check_nested(header: bytes) -> None:
-    depth = 0
-    for token in _STRINGS_AND_BRACKETS.findall(header):
-        if token in b"[{":
-            depth += 1
-            if depth > MAX_DEPTH:
-                raise _too_deep()
-        elif token in b"]}":
-            depth -= 1
+    if _depth(header) > MAX_DEPTH:
+        raise _too_deep()
     # Decoding keeps one of two values of the same key, so that the length cannot come out the same.
     if _encoder.encode(_decode_anything(header)) != header:
         json.loads(header, object_pairs_hook=_unique)
+
+
+def _depth(json_text: bytes) -> int:
+    """How deep the objects and arrays of a JSON text nest."""
+    deepest = depth = 0
+    for token in _STRINGS_AND_BRACKETS.findall(json_text):
+        if token in b"[{":
+            depth += 1
+            deepest = max(deepest, depth)
+        elif token in b"]}":
+            depth -= 1
+    return deepest
+
+
+def _printable(reason: str) -> str:
+    """A reason that quotes the peer, fit for a log: short, and on one line."""
+    short = reason[:_MAX_REASON_CHARACTERS]
+    return "".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in short)
 
 
 def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

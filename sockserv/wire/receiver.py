@@ -33,7 +33,6 @@ from sockserv.wire.framing import FramePart, FrameReader
 from sockserv.wire.messages import (
     LOGIN_PREFIX,
     MAX_INTEGER,
-    NOTHING,
     PROTOCOL_VERSION,
     Cancel,
     Data,
@@ -321,11 +320,18 @@ class Receiver:
         self._reader.max_header_bytes = self._limits.max_header_bytes
 
     def _error_message(self, call: CallState, error: CallError) -> Error:
-        message = Error(call.number, error.wire_code, error.message[:MAX_MESSAGE_CHARACTERS])
+        # An error must reach the caller whatever it says, or the call would never end.
+        text = error.message[:MAX_MESSAGE_CHARACTERS].encode("utf-8", "replace").decode()
+        message = Error(call.number, error.wire_code, text)
         if error.details:
-            message.details = encode_value(error.details)
-            if len(encode_header(message)) > self.peer_limits.max_header_bytes:
-                message.details = NOTHING
+            details = dict(error.details)
+            try:
+                encode_value(details)
+                message.details = details
+                if len(encode_header(message)) > self.peer_limits.max_header_bytes:
+                    message.details = {}
+            except (TypeError, ValueError, OverflowError, RecursionError):
+                pass
         return message
 
 
