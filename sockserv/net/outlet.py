@@ -11,10 +11,12 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Protocol
 
+from twisted.internet.address import IPv4Address, IPv6Address
 from twisted.internet.interfaces import (
     IConsumer,
     IPullProducer,
     IPushProducer,
+    ITCPTransport,
     ITransport,
 )
 from twisted.internet.tcp import Connection as TCPConnection
@@ -153,6 +155,12 @@ class TransportOutlet:
 
 def outlet_for(transport: ITransport, refill: Callable[[], None]) -> Outlet:
     """The fastest outlet that `transport` allows; `refill` is called when it takes more bytes."""
+    tcp = ITCPTransport(transport, None)
+    # Unix sockets say of themselves that they are TCP, too.
+    if tcp is not None and isinstance(transport.getHost(), IPv4Address | IPv6Address):
+        # Otherwise the last bytes of a burst, and the credit that the peer waits for, wait for the peer's
+        # delayed acknowledgement: 40 ms and more.
+        tcp.setTcpNoDelay(True)
     # A wrapper around a transport passes its attributes on, but must see the bytes: only the
     # real thing will do.
     if isinstance(transport, TCPConnection) and not transport.TLS:
