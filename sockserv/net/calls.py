@@ -17,7 +17,7 @@ from twisted.internet.interfaces import IDelayedCall, IReactorTime
 from sockserv.errors import CallCancelled, CallEnded, DeadlineExceeded
 from sockserv.net.body import Body
 from sockserv.wire.calls import CallState
-from sockserv.wire.messages import NOTHING, Open
+from sockserv.wire.messages import Open
 
 if TYPE_CHECKING:
     from sockserv.net.peer import Peer
@@ -28,13 +28,10 @@ _HELD_BELOW_BYTES: Final = 16 * 1024
 _FILE_PIECE_BYTES: Final = 256 * 1024
 
 
-class RunningCall(CallState):
-    """What both sides of a call can do."""
+class RunningCall(CallState, eq=False):
+    """What both sides of a call can do; `peer` is the connection that it runs on."""
 
-    peer: Peer
-    """The connection that the call runs on."""
-
-    # Most calls are over before they need any of these.
+    peer: Peer = None  # type: ignore[assignment]  # set before anybody sees the call
     _drained: list[Deferred[None]] | None = None
     _timer: IDelayedCall | None = None
 
@@ -70,36 +67,24 @@ class RunningCall(CallState):
                 timer.cancel()
 
 
-class IncomingCall(RunningCall):
+class IncomingCall(RunningCall, eq=False):
     """One request of the peer, for the service that answers it.
 
-    `args` is the object that the operation declared. `whole_body` is the request's body if all of it
-    came with the request, and None if it is still coming.
+    `args` is the object that the operation declared.
     """
 
     args: Any = None
-    whole_body: bytes | None = None
-
-    request: Open
-    """What was asked for, as it came."""
-
     _body: Body | None = None
     _held: bytes = b""
-    _is_stepping = True
+    _is_stepping: bool = True
     _running: Deferred[Any] | None = None
+    _failure: Exception | None = None
 
-    def begin(self, peer: Peer, request: Open, first: bytes, *, is_whole: bool) -> None:
-        """Start with what came in the request's frame."""
+    def begin(self, peer: Peer) -> None:
+        """Start on the connection it came on: keep to the caller's deadline, expect more body."""
         self.peer = peer
-        self.request = request
-        if is_whole:
-            self.whole_body = first
-        else:
-            self._body = body = Body(self)
-            if first:
-                body.feed(0, first)
-        if request.timeout is not None:
-            self._start_timer(request.timeout, self._expire)
+        if self.request.timeout is not None:
+            self._start_timer(self.request.timeout, self._expire)
 
     @property
     def op(self) -> str:
@@ -112,14 +97,20 @@ class IncomingCall(RunningCall):
         return self.peer.identity
 
     @property
+    def whole_body(self) -> bytes | None:
+        """The request's body if all of it came with the request, None if more is to come."""
+        return self.first_body if self.is_whole else None
+
+    @property
     def body(self) -> Body:
         """The bytes that the caller sends."""
         body = self._body
         if body is None:
             self._body = body = Body(self)
-            if self.whole_body:
-                body.feed(0, self.whole_body)
-            body.end()
+            if self.first_body:
+                body.feed(0, self.first_body)
+            if self.is_whole or self._failure is not None:
+                body.end(self._failure)
         return body
 
     @property
@@ -143,9 +134,14 @@ class IncomingCall(RunningCall):
         apart; they share the call's window.
         """
         held = self._held
-        if self._is_stepping and not stream and len(data) <= _HELD_BELOW_BYTES:
+        if (
+            self._is_stepping
+            and not self.queued_bytes
+            and not stream
+            and len(data) <= _HELD_BELOW_BYTES
+        ):
             # The last small piece waits for the handler's next move: if that is to return, the piece
-            # rides with the reply.
+            # rides with the reply. Not while the caller takes nothing: then it is the handler who waits.
             self._held = data
             if not held:
                 return
@@ -198,7 +194,7 @@ class IncomingCall(RunningCall):
             self.peer.send(self, held)
         self.peer.release()
 
-    def reply(self, result: Raw = NOTHING) -> None:
+    def reply(self, result: Raw) -> None:
         """End the call with success; the last piece sent rides with the reply."""
         self.peer.connection.reply(self, result, self._held)
         if self._timer is not None:
@@ -211,34 +207,33 @@ class IncomingCall(RunningCall):
     def cancel(self, failure: Exception) -> None:
         """Stop the handler: the caller is gone, or its time is up; `failure` ends the body."""
         self.stop_timer()
-        if self._body is not None:
-            self._body.end(failure)
+        if not self.is_whole:
+            self._failure = failure
+            if self._body is not None:
+                self._body.end(failure)
         if self._running is not None:
             self._running.cancel()
 
     def _expire(self) -> None:
         error = DeadlineExceeded(
-            f"the call was not answered within its {self.request.timeout:g} seconds"
+            f"{self.op} was not answered within the time that the caller gave it"
         )
         self.peer.fail(self, error)
         self.cancel(error)
 
 
-class OutgoingCall(RunningCall):
+class OutgoingCall(RunningCall, eq=False):
     """One request of ours, while it runs.
 
     Send the request's body with `send` and `end`, read the answer's from `body`, and get the result,
     or the error, from `result`, in any order and at the same time.
     """
 
-    _is_done = False
+    body: Body = None  # type: ignore[assignment]  # set before anybody sees the call
+    _is_done: bool = False
     _result: Raw | None = None
     _failure: Exception | None = None
     _waiting: list[Deferred[None]] | None = None
-
-    body: Body
-    """The bytes of the answer."""
-
     _timeout_seconds: float | None = None
 
     def begin(self, peer: Peer, timeout_seconds: float | None) -> None:

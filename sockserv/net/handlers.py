@@ -25,20 +25,22 @@ def run_handler(call: IncomingCall) -> None:
     """Have the call handled; it ends now if its handler waits for nothing, or else later."""
     try:
         result = call.peer.settings.handle(call)
-        if result is not None:
-            if result.__class__ is CoroutineType:
-                try:
-                    awaited = result.send(None)
-                except StopIteration as stop:
-                    result = stop.value
-                else:
-                    result = _go_on(call, result, awaited)
-            if isinstance(result, Deferred):
-                call.run_on(result)
-                result.addCallbacks(_reply, _fail, callbackArgs=(call,), errbackArgs=(call,))
-                result.addErrback(_log_failure)
-                return
-        call.reply(NOTHING if result is None else _encode(result))
+        if result is None:
+            call.reply(NOTHING)
+            return
+        if result.__class__ is CoroutineType:
+            try:
+                awaited = result.send(None)
+            except StopIteration as stop:
+                result = stop.value
+            else:
+                result = _go_on(call, result, awaited)
+        if isinstance(result, Deferred):
+            call.run_on(result)
+            result.addCallbacks(_reply, _fail, callbackArgs=(call,), errbackArgs=(call,))
+            result.addErrback(_log_failure)
+        else:
+            call.reply(NOTHING if result is None else _encode(result))
     except Exception:
         _fail(Failure(), call)
 

@@ -133,8 +133,9 @@ class Peer(Protocol):
         try:
             for event in self.connection.receive(data):
                 self._has_heard = True
-                if event.__class__ is events.CallOpened:
-                    self._on_opened(event)  # most events are this one
+                if event.__class__ is IncomingCall:
+                    event.begin(self)
+                    run_handler(event)
                 else:
                     _ACTIONS[event.__class__](self, event)
         except ProtocolError as error:
@@ -162,11 +163,6 @@ class Peer(Protocol):
     def _on_hello(self, event: events.HelloReceived) -> None:
         self.hello = event.hello
         self.settings.on_hello(self)
-
-    def _on_opened(self, event: events.CallOpened) -> None:
-        call: IncomingCall = event.call
-        call.begin(self, event.request, event.body, is_whole=event.end)
-        run_handler(call)
 
     def _on_body(self, event: events.BodyReceived) -> None:
         body: Body = event.call.body
@@ -439,7 +435,6 @@ class Peer(Protocol):
 
 _ACTIONS: Mapping[type, Callable[[Peer, Any], None]] = {
     events.HelloReceived: Peer._on_hello,
-    events.CallOpened: Peer._on_opened,
     events.BodyReceived: Peer._on_body,
     events.CallReplied: Peer._on_replied,
     events.CallFailed: Peer._on_failed,

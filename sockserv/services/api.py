@@ -118,14 +118,15 @@ class _Declaration:
 class Operation:
     """An operation of a service, ready to be called.
 
-    `permission` is what the caller has to hold, None if everybody may. `handler` takes the call.
+    `permission` is what the caller has to hold, None if everybody may. `args` is the class of the
+    arguments. `handler` takes the call.
     """
 
     def __init__(self, declaration: _Declaration, handler: Callable[[Any], Any]) -> None:
         self.name = declaration.name
         self.permission = declaration.permission
         self.handler = handler
-        self._class = declaration.args
+        self.args = declaration.args
         self._decode: Callable[[msgspec.Raw], Any] = msgspec.json.Decoder(declaration.args).decode
         fields = attrs.fields(declaration.args)
         self._defaults = (

@@ -21,6 +21,5 @@ class Identity:
 
     def may(self, permission: str | None) -> bool:
         """Whether the identity holds a permission; None stands for what everybody may."""
-        return (
-            permission is None or permission in self.permissions or EVERYTHING in self.permissions
-        )
+        permissions = self.permissions
+        return permission in permissions or EVERYTHING in permissions or permission is None

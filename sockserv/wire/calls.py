@@ -7,7 +7,7 @@ from collections import deque
 from msgspec import Struct
 
 from sockserv.errors import GoodbyeCode, ProtocolError
-from sockserv.wire.messages import Data, Reply
+from sockserv.wire.messages import Data, Open, Reply
 
 __all__ = ["CallState", "CallTable", "Outgoing"]
 
@@ -19,31 +19,34 @@ class Outgoing(Struct, gc=False):
     body: memoryview
 
 
-class CallState:
+class CallState(Struct, eq=False):
     """One open call.
 
     `send_credit` is how many body bytes may still be sent; `receive_credit` how many the peer may
     still send. A user of the connection may have its calls be of a subclass with state of its own.
     """
 
-    # Most calls are over before any of these changes.
-    is_ours = False
-    is_receiving = True
+    number: int
+    send_credit: int
+    receive_credit: int
+    is_receiving: bool = True
     """Whether the peer's body may go on."""
-    is_ended = False
+    request: Open = None  # type: ignore[assignment]  # calls of our own have none
+    """What the peer asks for, in a call that it has opened."""
+    first_body: bytes = b""
+    """The body that came with the request, or the beginning of it."""
+    is_whole: bool = False
+    """Whether that was all of it."""
+    is_ours: bool = False
+    is_ended: bool = False
     """Whether the call has been taken out of its table."""
-    consumed = 0
+    consumed: int = 0
     """Consumed bytes that the peer has not been told of yet."""
     queue: deque[Outgoing] | None = None
     """What waits to be sent."""
-    queued_bytes = 0
-    is_ready = False
+    queued_bytes: int = 0
+    is_ready: bool = False
     """Whether the call stands in the line of those that may send."""
-
-    def __init__(self, number: int, send_credit: int, receive_credit: int) -> None:
-        self.number = number
-        self.send_credit = send_credit
-        self.receive_credit = receive_credit
 
     def __repr__(self) -> str:
         return f"<call {self.number}>"
@@ -87,8 +90,14 @@ class CallTable:
         """Whether calls of this number are opened by this side."""
         return (number + self._last_outgoing) % 2 == 0
 
-    def new_incoming(self, number: int, first_bytes: int, send_credit: int) -> CallState:
-        """The state of a call that the peer opens with `first_bytes` of body; not yet in the table."""
+    def new_incoming(
+        self, request: Open, body: bytes, remaining: int, send_credit: int
+    ) -> CallState:
+        """The state of a call that the peer opens; not yet in the table.
+
+        `body` came with the request, and `remaining` bytes of its frame are still to come.
+        """
+        number = request.call
         if number <= self._last_incoming or (number + self._last_outgoing) % 2 == 0:
             raise ProtocolError(
                 GoodbyeCode.CALL_NUMBER,
@@ -100,10 +109,13 @@ class CallTable:
                 ),
             )
         self._last_incoming = number
-        receive_credit = self._window_bytes - first_bytes
+        receive_credit = self._window_bytes - request.size
         if receive_credit < 0:
             raise self._window_exceeded(number)
-        return self._incoming_class(number, send_credit, receive_credit)
+        is_whole = request.end and not remaining
+        return self._incoming_class(
+            number, send_credit, receive_credit, not is_whole, request, body, is_whole
+        )
 
     def new_outgoing(self, send_credit: int) -> CallState:
         """A new call of this side, in the table."""
@@ -140,7 +152,8 @@ class CallTable:
     def remove(self, call: CallState) -> None:
         """The call has ended."""
         call.is_ended = True
-        (self.outgoing if call.is_ours else self.incoming).pop(call.number, None)
+        table = self.outgoing if call.is_ours else self.incoming
+        del table[call.number]
 
     @staticmethod
     def _window_exceeded(number: int) -> ProtocolError:

@@ -114,7 +114,8 @@ class Connection(Receiver):
         if result is not NOTHING:
             self._check_header(message)
         if self._outbox.put(call, message, body):
-            self.calls.remove(call)
+            call.is_ended = True
+            del self.calls.incoming[call.number]
 
     def fail(self, call: CallState, error: CallError) -> None:
         """End one of the peer's calls with an error, which overtakes what is still unsent of it."""
@@ -154,7 +155,8 @@ class Connection(Receiver):
         ended = self._outbox.ended
         if ended:
             for call in ended:
-                self.calls.remove(call)
+                if not call.is_ended:
+                    self.calls.remove(call)
             ended.clear()
         return buffers
 

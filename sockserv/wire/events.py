@@ -1,6 +1,8 @@
 """What a `Connection` tells about the bytes that it was given.
 
-The `call` of an event is the `CallState`, of the class that the connection was given for its calls.
+That the peer opened a call is told by the new `CallState` itself: its `request`, `first_body` and
+`is_whole` say what came. The `call` of the other events is one of these, or what `Connection.open`
+gave. They are of the classes that the connection was given for its calls.
 """
 
 from __future__ import annotations
@@ -9,13 +11,13 @@ from typing import Any, TypeAlias
 
 from msgspec import Struct
 
-from sockserv.wire.messages import Error, Goodbye, Hello, Open, Reply
+from sockserv.wire.calls import CallState
+from sockserv.wire.messages import Error, Goodbye, Hello, Reply
 
 __all__ = [
     "BodyReceived",
     "CallCancelled",
     "CallFailed",
-    "CallOpened",
     "CallReplied",
     "Event",
     "GoodbyeReceived",
@@ -28,15 +30,6 @@ class HelloReceived(Struct, frozen=True, gc=False):
     """The peer has introduced itself; nothing else can come before this."""
 
     hello: Hello
-
-
-class CallOpened(Struct, frozen=True, gc=False):
-    """The peer opened a call. `body` has its first bytes; `end` says that they are all."""
-
-    call: Any
-    request: Open
-    body: bytes
-    end: bool
 
 
 class BodyReceived(Struct, frozen=True, gc=False):
@@ -83,7 +76,7 @@ class GoodbyeReceived(Struct, frozen=True, gc=False):
 
 Event: TypeAlias = (
     HelloReceived
-    | CallOpened
+    | CallState
     | BodyReceived
     | CallReplied
     | CallFailed

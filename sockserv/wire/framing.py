@@ -26,6 +26,7 @@ from sockserv.errors import GoodbyeCode, ProtocolError
 __all__ = ["U32_BIG_ENDIAN", "FramePart", "FrameReader", "Prefix"]
 
 H = TypeVar("H")
+T = TypeVar("T")
 
 
 @attrs.frozen
@@ -115,17 +116,32 @@ class FrameReader(Generic[H]):
 
         Raises `ProtocolError` in place of the first part that cannot be.
         """
+        parts: Iterator[FramePart[H]] = self.feed_to(FramePart, data)
+        return parts
+
+    def feed_to(
+        self, accept: Callable[[H | None, bytes, int], T | None], data: bytes
+    ) -> Iterator[T]:
+        """Take one delivery; yields what `accept` makes of its parts, and is not None.
+
+        `accept` is given what a `FramePart` would hold: the header, the bytes of the body, and how
+        many of them are still to come. Raises what it raises, and `ProtocolError` like `feed`.
+        """
         end = len(data)
         offset = 0
         if self._body_left:
             left = self._body_left - end
             if left >= 0:
                 self._body_left = left
-                yield FramePart(None, data, left)
+                part = accept(None, data, left)
+                if part is not None:
+                    yield part
                 return
             offset = self._body_left
             self._body_left = 0
-            yield FramePart(None, data[:offset], 0)
+            part = accept(None, data[:offset], 0)
+            if part is not None:
+                yield part
         elif self._started is not None:
             header_bytes, offset = self._continue_header(self._started, data)
             if header_bytes is None:
@@ -136,7 +152,9 @@ class FrameReader(Generic[H]):
                 raise self._bad_size(size)
             stop = offset + size
             self._body_left = max(0, stop - end)
-            yield FramePart(header, data[offset:stop], self._body_left)
+            part = accept(header, data[offset:stop], self._body_left)
+            if part is not None:
+                yield part
             offset = stop
 
         width = self._width
@@ -158,16 +176,15 @@ class FrameReader(Generic[H]):
             header = decode_header(data[start:stop])
             offset = stop
             size = size_of(header)
-            if size:
-                if not 0 < size <= self.max_body_bytes:
-                    raise self._bad_size(size)
-                stop += size
-                if stop > end:
-                    self._body_left = stop - end
-                yield FramePart(header, data[offset:stop], self._body_left)
-                offset = stop
-            else:
-                yield FramePart(header, b"", 0)
+            if not 0 <= size <= self.max_body_bytes:
+                raise self._bad_size(size)
+            stop += size
+            if stop > end:
+                self._body_left = stop - end
+            part = accept(header, data[offset:stop], self._body_left)
+            offset = stop
+            if part is not None:
+                yield part
 
     def _continue_header(self, started: bytearray, data: bytes) -> tuple[bytes | None, int]:
         """Add to the begun header; gives it when it is whole, and how much of `data` that took."""

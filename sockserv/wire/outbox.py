@@ -40,10 +40,19 @@ _TURN_BYTES = 256 * 1024
 class Outbox:
     """The outgoing side of a connection."""
 
-    __slots__ = ("_frames", "_ready", "drained", "ended", "frame_body_bytes", "taken_bytes", "unsent_bytes")
+    __slots__ = (
+        "_frames",
+        "_ready",
+        "_small_body_bytes",
+        "drained",
+        "ended",
+        "frame_body_bytes",
+        "taken_bytes",
+        "unsent_bytes",
+    )
 
     def __init__(self, frame_body_bytes: int) -> None:
-        self.frame_body_bytes = frame_body_bytes
+        self.limit_frames(frame_body_bytes)
         self.unsent_bytes = 0
         self.taken_bytes = 0
         self._frames: list[Buffer] = []
@@ -51,6 +60,11 @@ class Outbox:
         # Calls whose queue has shrunk, or whose last message has gone, since somebody looked.
         self.drained: list[CallState] = []
         self.ended: list[CallState] = []
+
+    def limit_frames(self, frame_body_bytes: int) -> None:
+        """Put no more than this into the body of one frame from now on."""
+        self.frame_body_bytes = frame_body_bytes
+        self._small_body_bytes = min(frame_body_bytes, _SMALL_BODY_BYTES)
 
     @property
     def is_empty(self) -> bool:
@@ -75,15 +89,13 @@ class Outbox:
         """
         size = len(body)
         if (
-            not call.queue
-            and size <= call.send_credit
-            and size <= _SMALL_BODY_BYTES
-            and size <= self.frame_body_bytes
+            size <= self._small_body_bytes
             and self.unsent_bytes < _LITTLE_WAITING_BYTES
+            and size <= call.send_credit
+            and not call.queue
         ):
-            if size:
-                message.size = size
-                call.send_credit -= size
+            message.size = size
+            call.send_credit -= size
             header = encode_header(message)
             frame = pack_length(len(header)) + header + body
             self._frames.append(frame)

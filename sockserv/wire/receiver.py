@@ -22,14 +22,13 @@ from sockserv.wire.events import (
     BodyReceived,
     CallCancelled,
     CallFailed,
-    CallOpened,
     CallReplied,
     Event,
     GoodbyeReceived,
     HelloReceived,
     PongReceived,
 )
-from sockserv.wire.framing import FramePart, FrameReader
+from sockserv.wire.framing import FrameReader
 from sockserv.wire.messages import (
     LOGIN_PREFIX,
     MAX_INTEGER,
@@ -126,22 +125,26 @@ class Receiver:
         The events come one by one so that each can be acted on before the next byte is read.
         Raises `ProtocolError` in place of the first event that cannot be.
         """
+        if self.phase is Phase.CLOSED:
+            return
         try:
-            for part in self._reader.feed(data):
-                message = part.header
-                if message is None:
-                    event = self._more_body(part)
-                elif self.phase is Phase.OPEN:
-                    event = _RECEIVERS[message.__class__](self, message, part)
-                elif self.phase is Phase.CLOSED:
-                    return
-                else:
-                    event = self._receive_early(message, part)
-                if event is not None:
-                    yield event
+            events: Iterator[Event] = self._reader.feed_to(self._accept, data)
+            yield from events
         except ProtocolError:
             self.phase = Phase.CLOSED
             raise
+
+    def _accept(self, message: Message | None, body: bytes, remaining: int) -> Event | None:
+        """What a part of a frame means: the event, if it makes one."""
+        if message is None:
+            return self._more_body(body, remaining)
+        if self.phase is Phase.OPEN:
+            if message.__class__ is Open:  # by far the most frequent
+                return self._receive_open(message, body, remaining)
+            return _RECEIVERS[message.__class__](self, message, body, remaining)
+        if self.phase is Phase.CLOSED:
+            return None
+        return self._receive_early(message, body, remaining)
 
     @property
     def is_inside_header(self) -> bool:
@@ -153,7 +156,7 @@ class Receiver:
         """Whether the peer could end the stream here without cutting a frame."""
         return self._reader.is_between_frames
 
-    def _receive_early(self, message: Message, part: FramePart[Message]) -> Event | None:
+    def _receive_early(self, message: Message, body: bytes, remaining: int) -> Event | None:
         """The first message has to be a hello, and what follows a login."""
         if isinstance(message, Goodbye):
             pass
@@ -174,9 +177,9 @@ class Receiver:
             )
         elif message.size or not message.end:
             raise ProtocolError(GoodbyeCode.LOGIN_REQUIRED, "a login came with a body")
-        return _RECEIVERS[message.__class__](self, message, part)
+        return _RECEIVERS[message.__class__](self, message, body, remaining)
 
-    def _receive_hello(self, hello: Hello, part: FramePart[Message]) -> Event:
+    def _receive_hello(self, hello: Hello, body: bytes, remaining: int) -> Event:
         if self.phase is not Phase.AWAITING_HELLO:
             raise ProtocolError(GoodbyeCode.UNEXPECTED_MESSAGE, "a second hello came")
         if hello.version != PROTOCOL_VERSION:
@@ -186,30 +189,24 @@ class Receiver:
                 f"this side speaks version {PROTOCOL_VERSION}",
             )
         self.peer_limits = hello.limits
-        self._outbox.frame_body_bytes = min(
-            self._limits.frame_body_bytes, hello.limits.max_body_bytes
-        )
+        self._outbox.limit_frames(min(self._limits.frame_body_bytes, hello.limits.max_body_bytes))
         if self._auth:
             self.phase = Phase.AWAITING_LOGIN
         else:
             self.accept_login()
         return HelloReceived(hello)
 
-    def _receive_open(self, request: Open, part: FramePart[Message]) -> Event | None:
-        calls = self.calls
-        call = calls.new_incoming(request.call, request.size, self.peer_limits.window_bytes)
-        remaining = part.remaining
+    def _receive_open(self, request: Open, body: bytes, remaining: int) -> Event | None:
+        call = self.calls.new_incoming(request, body, remaining, self.peer_limits.window_bytes)
         if remaining:
             self._current = call
             self._current_message = request
-        if self._is_draining or len(calls.incoming) >= self._limits.max_calls:
+        incoming = self.calls.incoming
+        if len(incoming) >= self._limits.max_calls or self._is_draining:
             self._refuse(call)
             return None
-        calls.incoming[request.call] = call
-        end = request.end and not remaining
-        if end:
-            call.is_receiving = False
-        return CallOpened(call, request, part.body, end)
+        incoming[call.number] = call
+        return call
 
     def _refuse(self, call: CallState) -> None:
         error: CallError
@@ -225,55 +222,55 @@ class Receiver:
         call.is_ended = True
         self._outbox.put_control(self._error_message(call, error))
 
-    def _receive_data(self, data: Data, part: FramePart[Message]) -> Event | None:
-        return self._begin_body(self.calls.find(data.call), data, part)
+    def _receive_data(self, data: Data, body: bytes, remaining: int) -> Event | None:
+        return self._begin_body(self.calls.find(data.call), data, body, remaining)
 
-    def _receive_reply(self, reply: Reply, part: FramePart[Message]) -> Event | None:
-        return self._begin_body(self._find_answered(reply), reply, part)
+    def _receive_reply(self, reply: Reply, body: bytes, remaining: int) -> Event | None:
+        return self._begin_body(self._find_answered(reply), reply, body, remaining)
 
     def _begin_body(
-        self, call: CallState | None, message: Data | Reply, part: FramePart[Message]
+        self, call: CallState | None, message: Data | Reply, body: bytes, remaining: int
     ) -> Event | None:
-        if part.remaining:
+        if remaining:
             self._current = call
             self._current_message = message
         if call is None:
             return None
         if message.size or message.__class__ is Data:
             self.calls.take_credit(call, message.size)
-        return self._body_event(call, message, part)
+        return self._body_event(call, message, body, remaining)
 
-    def _more_body(self, part: FramePart[Message]) -> Event | None:
+    def _more_body(self, body: bytes, remaining: int) -> Event | None:
         call = self._current
         message = self._current_message
-        if not part.remaining:
+        if not remaining:
             self._current = self._current_message = None
         if call is None or message is None or call.is_ended:
             return None
-        return self._body_event(call, message, part)
+        return self._body_event(call, message, body, remaining)
 
     def _body_event(
-        self, call: CallState, message: Open | Data | Reply, part: FramePart[Message]
+        self, call: CallState, message: Open | Data | Reply, body: bytes, remaining: int
     ) -> Event | None:
         """The event for a piece of a body: what the message says takes effect with its last byte."""
         stream = message.stream if isinstance(message, Data) else 0
-        if part.remaining:
-            return BodyReceived(call, stream, part.body, False) if part.body else None
+        if remaining:
+            return BodyReceived(call, stream, body, False) if body else None
         if isinstance(message, Reply):
             self._end(call)
-            return CallReplied(call, message, part.body)
+            return CallReplied(call, message, body)
         if message.end:
             call.is_receiving = False
-        return BodyReceived(call, stream, part.body, message.end)
+        return BodyReceived(call, stream, body, message.end)
 
-    def _receive_error(self, error: Error, part: FramePart[Message]) -> Event | None:
+    def _receive_error(self, error: Error, body: bytes, remaining: int) -> Event | None:
         call = self._find_answered(error)
         if call is None:
             return None
         self._end(call)
         return CallFailed(call, error)
 
-    def _receive_cancel(self, cancel: Cancel, part: FramePart[Message]) -> Event | None:
+    def _receive_cancel(self, cancel: Cancel, body: bytes, remaining: int) -> Event | None:
         if self.calls.is_ours(cancel.call):
             raise ProtocolError(
                 GoodbyeCode.UNEXPECTED_MESSAGE,
@@ -282,7 +279,7 @@ class Receiver:
         call = self.calls.find(cancel.call)
         return None if call is None else CallCancelled(call)
 
-    def _receive_window(self, window: Window, part: FramePart[Message]) -> Event | None:
+    def _receive_window(self, window: Window, body: bytes, remaining: int) -> Event | None:
         call = self.calls.find(window.call)
         if call is not None:
             if call.send_credit + window.bytes > MAX_INTEGER:
@@ -292,14 +289,14 @@ class Receiver:
             self._outbox.add_credit(call, window.bytes)
         return None
 
-    def _receive_ping(self, ping: Ping, part: FramePart[Message]) -> Event | None:
+    def _receive_ping(self, ping: Ping, body: bytes, remaining: int) -> Event | None:
         self._outbox.put_control(Pong(ping.token))
         return None
 
-    def _receive_pong(self, pong: Pong, part: FramePart[Message]) -> Event:
+    def _receive_pong(self, pong: Pong, body: bytes, remaining: int) -> Event:
         return PongReceived(pong.token)
 
-    def _receive_goodbye(self, goodbye: Goodbye, part: FramePart[Message]) -> Event:
+    def _receive_goodbye(self, goodbye: Goodbye, body: bytes, remaining: int) -> Event:
         return GoodbyeReceived(goodbye)
 
     def _find_answered(self, answer: Reply | Error) -> CallState | None:
@@ -335,7 +332,7 @@ class Receiver:
         return message
 
 
-_RECEIVERS: Mapping[type, Callable[[Receiver, Any, FramePart[Message]], Event | None]] = {
+_RECEIVERS: Mapping[type, Callable[[Receiver, Any, bytes, int], Event | None]] = {
     Hello: Receiver._receive_hello,
     Open: Receiver._receive_open,
     Data: Receiver._receive_data,
