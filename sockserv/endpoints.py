@@ -163,7 +163,8 @@ def _tcp(kind: str, arguments: Mapping[str, str], backlog: int) -> TcpEndpoint:
         raise ValueError(
             f"the interface must be an IPv{4 if kind == 'tcp' else 6} address, not {written!r}; {advice}"
         ) from None
-    if not interface.is_loopback:
+    # An IPv4 address in IPv6's clothes counts as loopback from Python 3.13 on, and not before: never here.
+    if not interface.is_loopback or getattr(interface, "ipv4_mapped", None):
         raise ValueError(
             f"{interface} is not loopback, and the connection would not be encrypted; {advice}"
         )
