@@ -7,8 +7,9 @@ become one line on standard error and exit status 1.
 from __future__ import annotations
 
 import os
+import signal
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, ClassVar, NoReturn, cast
 
@@ -120,14 +121,25 @@ class _StartRefused(SystemExit, Exception):
 
 
 class OneLineService(Service):
-    """Runs a daemon, and says in one line why it does not start."""
+    """Runs a daemon, and says in one line why it does not start.
+
+    `before_stop` is called when it is asked to stop, before it waits for anything.
+    """
 
     _log = Logger()
 
-    def __init__(self, reactor: IReactorCore, daemon: IService, *, in_foreground: bool) -> None:
+    def __init__(
+        self,
+        reactor: IReactorCore,
+        daemon: IService,
+        *,
+        in_foreground: bool,
+        before_stop: Callable[[], None],
+    ) -> None:
         self._reactor = reactor
         self._daemon = daemon
         self._in_foreground = in_foreground
+        self._before_stop = before_stop
 
     def startService(self) -> None:
         """Start the daemon. Raises what ends the process when that fails."""
@@ -146,6 +158,7 @@ class OneLineService(Service):
 
     def stopService(self) -> Any:
         """Stop the daemon; fires when it has."""
+        self._before_stop()
         return self._daemon.stopService()
 
 
@@ -159,7 +172,18 @@ def makeService(options: Options) -> IService:
     daemon = Daemon(reactor, options.settings, command=client_command())
     twistd = options.parent
     in_foreground = twistd is None or bool(twistd.get("nodaemon", True))
-    return OneLineService(cast(IReactorCore, reactor), daemon, in_foreground=in_foreground)
+    return OneLineService(
+        cast(IReactorCore, reactor),
+        daemon,
+        in_foreground=in_foreground,
+        before_stop=_let_the_next_signal_kill,
+    )
+
+
+def _let_the_next_signal_kill() -> None:
+    """Whoever asks a second time does not wait for the running calls; Twisted would log a traceback."""
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.SIG_DFL)
 
 
 def client_command() -> str:

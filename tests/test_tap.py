@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from twisted.application.service import Service
+from twisted.application.service import IService, Service
 from twisted.internet.testing import MemoryReactorClock
 from twisted.logger import capturedLogs, formatEvent
 
 from sockserv import __version__, tap
 from sockserv.errors import LocalError
+
+Run = Callable[..., tap.OneLineService]
 
 
 def parse(*arguments: str) -> tap.Options:
@@ -92,19 +95,38 @@ class Willing(Service):
 
 
 class TestRunningUnderTwistd:
+    @pytest.fixture
+    def reactor(self) -> Reactor:
+        return Reactor()
+
+    @pytest.fixture
+    def calls(self) -> list[str]:
+        return []
+
+    @pytest.fixture
+    def run(self, reactor: Reactor, calls: list[str]) -> Run:
+        def run(daemon: IService, *, in_foreground: bool) -> tap.OneLineService:
+            return tap.OneLineService(
+                reactor,
+                daemon,
+                in_foreground=in_foreground,
+                before_stop=lambda: calls.append("before"),
+            )
+
+        return run
+
     def test_in_the_foreground_the_line_goes_to_standard_error(
-        self, capfd: pytest.CaptureFixture[str]
+        self, run: Run, reactor: Reactor, capfd: pytest.CaptureFixture[str]
     ) -> None:
-        reactor = Reactor()
-        service = tap.OneLineService(reactor, Unwilling(), in_foreground=True)
+        service = run(Unwilling(), in_foreground=True)
         with pytest.raises(SystemExit) as caught:
             service.startService()
         assert caught.value.code == 1
         assert capfd.readouterr().err == "sockserv: it is too early\n"
         assert reactor.turns > 1
 
-    def test_in_the_background_it_goes_to_the_log_and_to_who_waits(self) -> None:
-        service = tap.OneLineService(Reactor(), Unwilling(), in_foreground=False)
+    def test_in_the_background_it_goes_to_the_log_and_to_who_waits(self, run: Run) -> None:
+        service = run(Unwilling(), in_foreground=False)
         with capturedLogs() as events, pytest.raises(SystemExit) as caught:
             service.startService()
         assert [formatEvent(event) for event in events] == ["sockserv: it is too early"]
@@ -112,10 +134,12 @@ class TestRunningUnderTwistd:
         assert isinstance(caught.value, Exception)
         assert str(caught.value) == "it is too early"
 
-    def test_a_daemon_that_starts(self) -> None:
-        service = tap.OneLineService(Reactor(), Willing(), in_foreground=True)
+    def test_a_daemon_that_starts(self, run: Run, calls: list[str]) -> None:
+        service = run(Willing(), in_foreground=True)
         service.startService()
+        assert calls == []
         assert service.stopService() == "stopped"
+        assert calls == ["before"]
 
 
 class TestTheClientsCommand:

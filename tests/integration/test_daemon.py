@@ -47,8 +47,7 @@ def send(connection: socket.socket, header: dict[str, Any]) -> None:
     connection.sendall(struct.pack(">I", len(data)) + data)
 
 
-def log_in(url: str, token: str) -> dict[str, Any]:
-    """What the daemon answers to a login."""
+def connect(url: str) -> socket.socket:
     parts = urlsplit(url)
     if parts.scheme == "unix":
         connection = socket.socket(socket.AF_UNIX)
@@ -57,16 +56,25 @@ def log_in(url: str, token: str) -> dict[str, Any]:
         family = socket.AF_INET6 if ":" in (parts.hostname or "") else socket.AF_INET
         connection = socket.socket(family)
         address = (parts.hostname, parts.port)
-    with connection:
-        connection.settimeout(DEADLINE_SECONDS)
-        connection.connect(address)
-        limits = {"max_header_bytes": 65536, "max_body_bytes": 1048576}
-        limits |= {"window_bytes": 65536, "max_calls": 1}
-        send(connection, {"type": "hello", "version": 1, "agent": "test", "limits": limits})
-        assert receive(connection)["auth"] == ["token"]
-        login = {"type": "open", "call": 1, "op": "auth.token", "args": {"token": token}}
-        send(connection, login | {"end": True})
-        return receive(connection)
+    connection.settimeout(DEADLINE_SECONDS)
+    connection.connect(address)
+    return connection
+
+
+def log_in(connection: socket.socket, token: str) -> dict[str, Any]:
+    """What the daemon answers to a login."""
+    limits = {"max_header_bytes": 65536, "max_body_bytes": 1048576}
+    limits |= {"window_bytes": 65536, "max_calls": 1}
+    send(connection, {"type": "hello", "version": 1, "agent": "test", "limits": limits})
+    assert receive(connection)["auth"] == ["token"]
+    login = {"type": "open", "call": 1, "op": "auth.token", "args": {"token": token}}
+    send(connection, login | {"end": True})
+    return receive(connection)
+
+
+def login_at(url: str, token: str) -> dict[str, Any]:
+    with connect(url) as connection:
+        return log_in(connection, token)
 
 
 class TestStarting:
@@ -80,8 +88,8 @@ class TestStarting:
         assert f"sockserv listens on {url}\n" in daemon.output
         assert f"its state is in {state}\n" in daemon.output
         token = StateDirectory(state).owner_token()
-        assert log_in(url, token)["result"] == {"identity": "owner"}
-        assert log_in(url, token[::-1])["code"] == "authentication-failed"
+        assert login_at(url, token)["result"] == {"identity": "owner"}
+        assert login_at(url, token[::-1])["code"] == "authentication-failed"
 
     def test_everywhere_at_once(self, twistd: Start, state: Path, tmp_path: Path) -> None:
         path = tmp_path / "socket"
@@ -92,7 +100,7 @@ class TestStarting:
         assert mode_of(path) == 0o600
         token = StateDirectory(state).owner_token()
         for url in note.listening:
-            assert log_in(url, token)["result"] == {"identity": "owner"}
+            assert login_at(url, token)["result"] == {"identity": "owner"}
 
     def test_the_option_comes_before_the_environment(
         self, twistd: Start, state: Path, tmp_path: Path
@@ -235,6 +243,23 @@ class TestEnding:
         assert daemon.errors == ""
         assert "Traceback" not in daemon.output
 
+    def test_who_asks_twice_does_not_wait_for_running_calls(
+        self, twistd: Start, state: Path
+    ) -> None:
+        daemon = twistd("--listen", ANY_PORT, "--state", str(state))
+        (url,) = daemon.wait_until_listening(state).listening
+        with connect(url) as connection:
+            log_in(connection, StateDirectory(state).owner_token())
+            send(connection, {"type": "open", "call": 3, "op": "echo"})
+            send(connection, {"type": "ping", "token": 1})
+            assert receive(connection) == {"type": "pong", "token": 1}
+            daemon.process.send_signal(signal.SIGINT)
+            assert receive(connection)["code"] == "shutting-down"
+            assert not (state / "listening.json").exists()
+            assert daemon.process.poll() is None
+            assert daemon.stop(signal.SIGINT) == -signal.SIGINT
+        assert "Traceback" not in daemon.output
+
     def test_the_next_one_takes_over_from_one_that_was_killed(
         self, twistd: Start, state: Path, tmp_path: Path
     ) -> None:
@@ -248,4 +273,4 @@ class TestEnding:
         with pytest.raises(StateError, match="no daemon is running"):
             StateDirectory(state).running()
         note = twistd(*arguments).wait_until_listening(state)
-        assert log_in(note.listening[0], token)["result"] == {"identity": "owner"}
+        assert login_at(note.listening[0], token)["result"] == {"identity": "owner"}
