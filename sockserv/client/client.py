@@ -34,8 +34,11 @@ class Client:
     All calls share the connection, as many at once as the server accepts; more wait for their turn.
     """
 
-    def __init__(self, peer: Peer, identity: str | None, ended: Deferred[Exception]) -> None:
+    def __init__(
+        self, peer: Peer, identity: str | None, ended: Deferred[Exception], *, server_name: str
+    ) -> None:
         self._peer = peer
+        self._server_name = server_name
         self._identity = identity
         self._is_ended = False
         self._closing: list[Deferred[None]] = []
@@ -48,6 +51,11 @@ class Client:
     def identity(self) -> str | None:
         """Who we are to the server; None where no login was needed."""
         return self._identity
+
+    @property
+    def server_name(self) -> str:
+        """What the server is called here: its URL, or the `name` that `connect_endpoint` was given."""
+        return self._server_name
 
     @property
     def server_agent(self) -> str:

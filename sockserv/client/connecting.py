@@ -13,6 +13,7 @@ from twisted.internet.defer import Deferred
 from twisted.internet.defer import TimeoutError as DeferredTimeout
 from twisted.internet.endpoints import HostnameEndpoint, UNIXClientEndpoint
 from twisted.internet.error import ConnectError as TwistedConnectError
+from twisted.internet.error import DNSLookupError
 from twisted.internet.interfaces import IStreamClientEndpoint
 from twisted.internet.protocol import Factory
 from twisted.internet.threads import deferToThreadPool
@@ -97,7 +98,7 @@ def connect_endpoint(
 
     Fails, and can be cancelled, like `connect`.
     """
-    connecting = _Connecting(reactor, limits or Limits())
+    connecting = _Connecting(reactor, limits or Limits(), name)
     done = Deferred.fromCoroutine(connecting.connect(endpoint, token))
 
     def explain(failure: Any) -> Any:
@@ -107,7 +108,7 @@ def connect_endpoint(
             raise ConnectError(
                 f"{name} did not answer within {timeout_seconds:g} seconds"
             ) from None
-        if isinstance(error, TwistedConnectError):
+        if isinstance(error, TwistedConnectError | DNSLookupError):
             raise ConnectError(f"cannot connect to {name}: {_reason(error)}") from None
         if isinstance(error, AuthenticationFailed):
             raise AuthenticationFailed(f"{name} refused the login: {error}") from None
@@ -121,7 +122,8 @@ def connect_endpoint(
 class _Connecting:
     """One attempt: the connection, its hello, the login."""
 
-    def __init__(self, reactor: Any, limits: Limits) -> None:
+    def __init__(self, reactor: Any, limits: Limits, name: str) -> None:
+        self._name = name
         self._hello: Deferred[Peer] = Deferred()
         self._ended: Deferred[Exception] = Deferred()
         self._peer: Peer | None = None
@@ -147,7 +149,8 @@ class _Connecting:
         factory.noisy = False
         await endpoint.connect(factory)
         peer = await self._hello
-        return Client(peer, await _login(peer, token), self._ended)
+        identity = await _login(peer, token)
+        return Client(peer, identity, self._ended, server_name=self._name)
 
     def give_up(self) -> None:
         """The attempt has failed."""
@@ -225,7 +228,9 @@ def _is_loopback(host: str) -> bool:
         return host == "localhost"
 
 
-def _reason(error: Exception) -> str:
-    cause = getattr(error, "osError", None)
-    strerror = getattr(cause, "strerror", None)
-    return strerror.lower() if strerror else str(error).rstrip(".")
+def _reason(error: TwistedConnectError | DNSLookupError) -> str:
+    """What the system said, without what Twisted writes around it."""
+    if isinstance(error, DNSLookupError):
+        return "there is no host of this name"
+    said = error.args[0] if error.args else ""
+    return str(said or error).rstrip(".").lower()
