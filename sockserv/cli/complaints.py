@@ -1,0 +1,81 @@
+"""What a command says when it fails."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from typing import Any, Final
+
+import attrs
+import click
+
+from sockserv.cli.exits import ExitStatus, status_of
+from sockserv.cli.output import as_json_line, printable
+from sockserv.errors import CallError, SockservError
+
+__all__ = ["DEBUG_VARIABLE", "Complaint", "complaint_about"]
+
+DEBUG_VARIABLE: Final = "SOCKSERV_DEBUG"
+"""Set in the environment, it makes a failing command show where it failed."""
+
+_INNER_CAPITAL = re.compile(r"(?<!^)(?=[A-Z])")
+
+
+@attrs.frozen(kw_only=True)
+class Complaint:
+    """One sentence, and the same for programs."""
+
+    message: str
+    code: str
+    status: ExitStatus
+    details: Mapping[str, Any] = attrs.field(factory=dict)
+
+    def line(self, *, as_json: bool) -> bytes:
+        """What standard error shows."""
+        if not as_json:
+            return f"sockserv: {printable(self.message)}\n".encode()
+        # The name of a file may hold bytes that are no text.
+        message = self.message.encode("utf-8", "backslashreplace").decode("utf-8")
+        error = {
+            "code": self.code,
+            "message": message,
+            "details": self.details,
+            "status": int(self.status),
+        }
+        return as_json_line({"error": error})
+
+
+def complaint_about(error: Exception) -> Complaint:
+    """What is to be said about an error that ended a command."""
+    message, code = str(error), _name_of(error)
+    details: Mapping[str, Any] = {}
+    match error:
+        case click.UsageError():
+            message, code, status = _about_usage(error), "usage-error", ExitStatus.USAGE
+        case CallError():
+            code, details, status = error.wire_code, error.details, status_of(error)
+        case SockservError():
+            status = status_of(error)
+        case OSError():
+            # Nobody but click, with the help, writes or reads without saying what it is about.
+            reason = (error.strerror or message).lower()
+            message, status = f"cannot write to standard output: {reason}", ExitStatus.FAILED
+        case _:
+            message = (
+                f"this should not have happened: {type(error).__name__}: {error} "
+                f"({DEBUG_VARIABLE}=1 in the environment shows where)"
+            )
+            status = ExitStatus.FAILED
+    return Complaint(message=message, code=code, details=details, status=status)
+
+
+def _name_of(error: Exception) -> str:
+    """`ConnectError` is `connect-error`."""
+    return _INNER_CAPITAL.sub("-", type(error).__name__).lower()
+
+
+def _about_usage(error: click.UsageError) -> str:
+    # click puts its advice into brackets, after the full stop.
+    message = error.format_message().rstrip(".").replace(". (Did", " (did")
+    command = error.ctx.command_path if error.ctx is not None else "sockserv"
+    return f"{message[:1].lower()}{message[1:]}; see `{command} --help`"

@@ -1,0 +1,75 @@
+"""`sockserv config`: looking over the daemon's settings."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from sockserv.cli.options import App, Command, Group, pass_app
+from sockserv.cli.output import as_json_line, printable
+
+if TYPE_CHECKING:
+    from sockserv.settings import Settings
+
+__all__ = ["command"]
+
+
+@click.group("config", cls=Group)
+def command() -> None:
+    """Look over the daemon's settings."""
+
+
+@command.command(
+    "check",
+    cls=Command,
+    epilog="""\b
+Examples:
+  sockserv config check sockserv.toml
+  sockserv config check                    what holds without a file""",
+)
+@click.argument("file", required=False, type=click.Path(path_type=Path))
+@pass_app
+def check(app: App, file: Path | None) -> None:
+    """Check a settings file, and show what a daemon makes of it.
+
+    FILE is what `twistd sockserv --config FILE` is to be given. What is wrong with it is said in one line
+    that names the field and what was expected, and the exit status is 1.
+    """
+    from sockserv.settings import load, load_file
+
+    if file is not None:
+        # The environment may hide a mistake in the file.
+        load_file(file)
+    settings = load(config=file, state=app.options.state, environ=os.environ)
+    if app.options.json:
+        click.echo(as_json_line(_as_values(file, settings)), nl=False)
+        return
+    click.echo(printable(f"{file or 'without a file'}: ok"))
+    click.echo(printable(f"  listens on {', '.join(e.url for e in settings.listen)}"))
+    click.echo(printable(f"  state in {settings.state.path}"))
+    for name, value in _changed_limits(settings).items():
+        click.echo(f"  {name} = {value}")
+
+
+def _as_values(file: Path | None, settings: Settings) -> dict[str, Any]:
+    import attrs
+
+    return {
+        "file": None if file is None else str(file),
+        "listen": [endpoint.url for endpoint in settings.listen],
+        "state": str(settings.state.path),
+        "limits": attrs.asdict(settings.limits),
+    }
+
+
+def _changed_limits(settings: Settings) -> dict[str, Any]:
+    import attrs
+
+    from sockserv.limits import Limits
+
+    defaults = attrs.asdict(Limits())
+    limits = attrs.asdict(settings.limits)
+    return {name: value for name, value in limits.items() if value != defaults[name]}
