@@ -40,6 +40,10 @@ class CallState(Struct, eq=False):
     is_ours: bool = False
     is_ended: bool = False
     """Whether the call has been taken out of its table."""
+    is_cancelled: bool = False
+    """Whether its caller has given it up."""
+    is_cut: bool = False
+    """Whether some of the answer was dropped for that."""
     consumed: int = 0
     """Consumed bytes that the peer has not been told of yet."""
     queue: deque[Outgoing] | None = None

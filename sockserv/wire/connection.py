@@ -18,7 +18,7 @@ from typing import Final
 
 from msgspec import Raw
 
-from sockserv.errors import CallError, GoodbyeCode, MessageTooLarge
+from sockserv.errors import CallCancelled, CallError, GoodbyeCode, MessageTooLarge
 from sockserv.wire.calls import CallState
 from sockserv.wire.messages import (
     MAX_INTEGER,
@@ -88,9 +88,12 @@ class Connection(Receiver):
         """
         self._check_header(Open(MAX_INTEGER, op, args, timeout_seconds, end, MAX_INTEGER))
         call = self.calls.new_outgoing(self.peer_limits.window_bytes)
-        # An `open` goes out at once, so that only a small body may ride with it.
-        fits = len(body) <= min(
-            call.send_credit, self._outbox.frame_body_bytes, _MAX_FIRST_BODY_BYTES
+        # An `open` goes out at once, so that only a small body may ride with it, and only while little
+        # is waiting.
+        fits = not body or (
+            self._outbox.has_little_waiting
+            and len(body)
+            <= min(call.send_credit, self._outbox.frame_body_bytes, _MAX_FIRST_BODY_BYTES)
         )
         message = Open(call.number, op, args, timeout_seconds, end and fits)
         self._outbox.put_first(call, message, body if fits else b"")
@@ -99,21 +102,28 @@ class Connection(Receiver):
         return call
 
     def send(self, call: CallState, body: Buffer, *, end: bool = False, stream: int = 0) -> None:
-        """Send the next bytes of a call's body when its turn and its credit come."""
-        if not call.is_ended:
+        """Send the next bytes of a call's body when its turn and its credit come.
+
+        Those of a call that has ended or was cancelled are dropped.
+        """
+        if call.is_cancelled:
+            call.is_cut = True
+        elif not call.is_ended:
             self._outbox.put(call, Data(call.number, stream, end), body)
 
     def reply(self, call: CallState, result: Raw = NOTHING, body: Buffer = b"") -> None:
         """End one of the peer's calls with success; `body` are the last bytes of the answer.
 
-        Raises `MessageTooLarge` when the result exceeds what the peer accepts in a header.
+        A cancelled call whose answer would not be whole ends with the error instead. Raises `MessageTooLarge` when the result exceeds what the peer accepts in a header.
         """
         if call.is_ended:
             return
         message = Reply(call.number, result)
         if result is not NOTHING:
-            self._check_header(message)
-        if self._outbox.put(call, message, body):
+            self._check_header(Reply(call.number, result, len(body)))
+        if call.is_cancelled and (body or call.is_cut):
+            self.fail(call, CallCancelled("the call was cancelled before all of the answer was sent"))
+        elif self._outbox.put(call, message, body):
             call.is_ended = True
             del self.calls.incoming[call.number]
 
@@ -126,7 +136,8 @@ class Connection(Receiver):
 
     def cancel(self, call: CallState) -> None:
         """Give up one of our own calls; what is still unsent of it is not sent any more."""
-        if not call.is_ended:
+        if not (call.is_ended or call.is_cancelled):
+            call.is_cancelled = True
             self._outbox.drop(call)
             self._outbox.put_control(Cancel(call.number))
 
@@ -148,6 +159,13 @@ class Connection(Receiver):
         self._is_draining = True
         if not code.is_graceful:
             self.phase = Phase.CLOSED
+
+    def end_calls(self) -> list[CallState]:
+        """End all calls of both sides without a word, and forget what they had to send."""
+        calls = [*self.calls.incoming.values(), *self.calls.outgoing.values()]
+        for call in calls:
+            self._end(call)
+        return calls
 
     def data_to_send(self) -> list[Buffer]:
         """The next bytes for the transport, in pieces; empty when nothing may be sent now."""

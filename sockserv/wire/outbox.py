@@ -71,6 +71,11 @@ class Outbox:
         """Whether there is nothing that could be sent now."""
         return not self._frames and not self._ready
 
+    @property
+    def has_little_waiting(self) -> bool:
+        """Whether a small body may go ahead of those that wait for their turn."""
+        return self.unsent_bytes < _LITTLE_WAITING_BYTES
+
     def put_control(self, message: Message) -> None:
         """Send a message as soon as anything can be sent."""
         frame = encode_frame(message)

@@ -15,6 +15,7 @@ from collections.abc import Callable, Iterator, Mapping
 from enum import Enum
 from typing import Any
 
+from sockserv.errors import CallCancelled as Cancelled
 from sockserv.errors import CallError, GoodbyeCode, ProtocolError, TooManyCalls, Unavailable
 from sockserv.limits import Limits
 from sockserv.wire.calls import CallState, CallTable
@@ -131,8 +132,15 @@ class Receiver:
             events: Iterator[Event] = self._reader.feed_to(self._accept, data)
             yield from events
         except ProtocolError:
-            self.phase = Phase.CLOSED
-            raise
+            # What comes after the end means nothing, right or wrong.
+            if self._close():
+                raise
+
+    def _close(self) -> bool:
+        """Read nothing more; whether that is news."""
+        was_closed = self.phase is Phase.CLOSED
+        self.phase = Phase.CLOSED
+        return not was_closed
 
     def _accept(self, message: Message | None, body: bytes, remaining: int) -> Event | None:
         """What a part of a frame means: the event, if it makes one."""
@@ -277,7 +285,21 @@ class Receiver:
                 f"a cancel came for call {cancel.call}, which its sender cannot have opened",
             )
         call = self.calls.find(cancel.call)
-        return None if call is None else CallCancelled(call)
+        if call is None or call.is_cancelled:
+            return None
+        call.is_cancelled = True
+        queue = call.queue
+        if queue:
+            # The caller need not give the credit that this waits for.
+            call.is_cut = True
+            is_answered = isinstance(queue[-1].message, Reply)
+            self._outbox.drop(call)
+            if is_answered:
+                self._end(call)
+                error = Cancelled("the call was cancelled before all of the answer was sent")
+                self._outbox.put_control(self._error_message(call, error))
+                return None
+        return CallCancelled(call)
 
     def _receive_window(self, window: Window, body: bytes, remaining: int) -> Event | None:
         call = self.calls.find(window.call)
@@ -297,6 +319,8 @@ class Receiver:
         return PongReceived(pong.token)
 
     def _receive_goodbye(self, goodbye: Goodbye, body: bytes, remaining: int) -> Event:
+        if goodbye.code not in (GoodbyeCode.DONE, GoodbyeCode.SHUTTING_DOWN):
+            self.phase = Phase.CLOSED
         return GoodbyeReceived(goodbye)
 
     def _find_answered(self, answer: Reply | Error) -> CallState | None:
@@ -313,6 +337,8 @@ class Receiver:
 
     def accept_login(self) -> None:
         """The peer has logged in, or needs not to: from now on it may call everything."""
+        if self.phase is Phase.CLOSED:
+            return
         self.phase = Phase.OPEN
         self._reader.max_header_bytes = self._limits.max_header_bytes
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from itertools import pairwise
 from typing import Any
 
+from hypothesis import settings
 from hypothesis import strategies as st
 from msgspec import Raw
 
@@ -28,6 +29,9 @@ from sockserv.wire.messages import (
     encode_value,
     pack_length,
 )
+
+quick = settings(max_examples=40, deadline=None)
+"""For properties that must not take long; the fuzzer (`tests.fuzz`) tries as many cases as one likes."""
 
 text = st.text(st.characters(codec="utf-8"), max_size=20)
 numbers = st.one_of(st.integers(1, 100), st.integers(1, MAX_INTEGER))
