@@ -27,6 +27,7 @@ BENCHMARKS: Mapping[str, str] = {
     "framing": "benchmarks.framing",
     "idle": "benchmarks.idle",
     "startup": "benchmarks.startup",
+    "memory": "benchmarks.memory",
 }
 
 

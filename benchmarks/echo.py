@@ -11,7 +11,7 @@ from benchmarks.clients.load import Plan
 from benchmarks.measure import Spread
 from benchmarks.options import Options
 from benchmarks.processes import Peer, peer, run_load
-from benchmarks.table import OTHERS_NOTE, Grid, Report, Target
+from benchmarks.table import Grid, Report, Target, note_on_others
 
 SUBJECT = "sockserv"
 
@@ -81,7 +81,12 @@ def run(options: Options) -> Report:
             "within each round",
             f"the client {options.waiting}s while it waits; 'busy' is its share of time with work to "
             "do, near 100 % it may be what limits",
-            OTHERS_NOTE,
+            note_on_others(
+                run
+                for of_setting in results.values()
+                for runs in of_setting.values()
+                for run in runs
+            ),
             "grpc_aio is loaded by grpc's own asyncio client, all others by one generator with "
             "requests encoded beforehand",
         ),

@@ -1,6 +1,7 @@
 """What it costs to cut a stream into frames, against its length: it must grow in proportion.
 
-In memory, in this process: nothing but the reader is measured. The deliveries are cut beforehand.
+In memory, in this process: nothing but the reader is measured. The deliveries are cut beforehand, and
+the clock is that of the CPU, which stands still while others have it.
 """
 
 from __future__ import annotations
@@ -128,9 +129,9 @@ def _seconds(series: Series, total: int, delivery: int, samples: int) -> float:
     times: list[float] = []
     streams = 1
     while len(times) < samples:
-        start = time.perf_counter()
+        start = time.process_time()
         count = sum(consume(deliveries()) for _ in range(streams))
-        elapsed = time.perf_counter() - start
+        elapsed = time.process_time() - start
         if count != streams * total:
             raise AssertionError(f"{series.name}: {count} bytes came of {streams * total}")
         if elapsed < _ENOUGH_SECONDS:
@@ -187,7 +188,7 @@ def run(options: Options) -> Report:
         grids=grids,
         targets=targets,
         notes=(
-            f"the shortest of {options.rounds} times, and what it is a multiple of at half the size",
+            f"the shortest of {options.rounds} CPU times, and what it is a multiple of at half the size",
             f"Int32StringReceiver has all bytes in one string, and is stopped when it takes longer "
             f"than {PATIENCE_SECONDS} s",
         ),

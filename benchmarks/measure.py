@@ -12,6 +12,9 @@ import psutil
 
 MIB = 1 << 20
 
+QUIET_CPU = 0.05
+"""A machine is quiet when everything that is not measured takes no more than this of a core."""
+
 
 @attrs.frozen(kw_only=True)
 class Outcome:

@@ -12,10 +12,9 @@ from typing import Any
 
 import attrs
 
-ROOT = Path(__file__).resolve().parent.parent
+from benchmarks.measure import QUIET_CPU
 
-QUIET_CPU = 0.05
-"""A machine is quiet when everything that is not measured takes no more than this of a core."""
+ROOT = Path(__file__).resolve().parent.parent
 
 
 class BenchmarkError(Exception):

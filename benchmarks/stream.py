@@ -11,7 +11,7 @@ from benchmarks.clients.streams import PIECE_BYTES, StreamPlan
 from benchmarks.measure import MIB, Spread
 from benchmarks.options import Options
 from benchmarks.processes import peer, run_load
-from benchmarks.table import OTHERS_NOTE, Grid, Report, Target
+from benchmarks.table import Grid, Report, Target, note_on_others
 
 
 @attrs.frozen
@@ -89,7 +89,7 @@ def run(options: Options) -> Report:
         notes=(
             f"pieces of {PIECE_BYTES // 1024} KiB, {options.rounds} rounds, median "
             "[lowest..highest]; there and back, every byte is counted once",
-            OTHERS_NOTE,
+            note_on_others(run for runs in results.values() for run in runs),
         ),
         data={way.title: rounds for way, rounds in results.items()},
     )

@@ -2,16 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import attrs
 
-from benchmarks.measure import Spread
-
-OTHERS_NOTE = (
-    "'others' is CPU that neither end took: above some percent, measure on a quieter machine"
-)
+from benchmarks.measure import QUIET_CPU, Spread
 
 
 @attrs.frozen(kw_only=True)
@@ -23,6 +19,7 @@ class Target:
     at_least: float | None = None
     at_most: float | None = None
     unit: str = ""
+    digits: int = 2
 
     @property
     def is_met(self) -> bool:
@@ -75,7 +72,7 @@ def show(report: Report) -> Iterator[str]:
         yield ""
     for target in report.targets:
         verdict = "pass" if target.is_met else "FAIL"
-        measured = target.measured.text(digits=2)
+        measured = target.measured.text(digits=target.digits)
         yield f"{verdict}  {target.what}: {measured}{target.unit}, {target.bound}"
     for note in report.notes:
         yield f"note: {note}"
@@ -96,6 +93,16 @@ def _lines(grid: Grid) -> Iterator[str]:
     yield line(grid.columns)
     yield "-" * len(line(grid.columns))
     yield from map(line, grid.rows)
+
+
+def note_on_others(runs: Iterable[Mapping[str, float]]) -> str:
+    """What the column `others` shows, and whether it spoils the figures."""
+    shares = [run["other_cpu"] for run in runs]
+    disturbed = sum(share > QUIET_CPU for share in shares)
+    text = f"'others' is CPU that neither end took; above {QUIET_CPU:.0%} a run was made again"
+    if disturbed:
+        text += f"; {disturbed} of {len(shares)} were disturbed all the same: do not rely on them"
+    return text
 
 
 def as_json(report: Report) -> dict[str, Any]:
