@@ -17,18 +17,24 @@ __all__ = ["Body"]
 _JOIN_BELOW_BYTES = 4096
 """Pieces are joined up to this size, so that many tiny ones cost no more memory than their bytes."""
 
+_MANY_PIECES = 256
+"""Once so many wait, small ones are joined to their stream across the pieces of other streams."""
+
 
 class Body:
     """A call's incoming body: an asynchronous iterator of `bytes`.
 
     The pieces come as the network delivered them, of any size but 0. The peer is given credit for a
-    piece when it is taken, so that at most one window waits here. Iterating raises what the call
+    piece when it is taken, so that at most one window waits here. What came first in a stream is taken
+    first; between streams that holds as long as few pieces wait. Iterating raises what the call
     failed with (`CallError`, `ConnectionEnded`) when the body does not come to its end.
     """
 
     # Nearly all bodies are one piece and complete with it; only the others get more.
     _first: bytes | None = None
     _pieces: deque[tuple[int, bytes | bytearray]] | None = None
+    # The last piece of a stream, if more can be joined to it.
+    _tails: dict[int, bytearray] | None = None
     _is_ended = False
     _failure: Exception | None = None
     _waiting: Deferred[None] | None = None
@@ -82,6 +88,8 @@ class Body:
         while True:
             if self._pieces:
                 stream, piece = self._pieces.popleft()
+                if self._tails and self._tails.get(stream) is piece:
+                    del self._tails[stream]
                 self._consume(len(piece))
                 return stream, bytes(piece)
             if self._first is not None:
@@ -118,15 +126,28 @@ class Body:
             if self._first is not None:
                 pieces.append((0, self._first))
                 self._first = None
-        elif pieces:
-            last_stream, last = pieces[-1]
-            if last_stream == stream and len(last) + len(piece) <= _JOIN_BELOW_BYTES:
-                if not isinstance(last, bytearray):
-                    last = bytearray(last)
-                    pieces[-1] = (stream, last)
-                last += piece
-                return
+        elif pieces and len(piece) < _JOIN_BELOW_BYTES:
+            self._add_small(pieces, stream, piece)
+            return
+        if self._tails:
+            self._tails.pop(stream, None)
         pieces.append((stream, piece))
+
+    def _add_small(
+        self, pieces: deque[tuple[int, bytes | bytearray]], stream: int, piece: bytes
+    ) -> None:
+        if self._tails is None:
+            self._tails = {}
+        tail = self._tails.get(stream)
+        if (
+            tail is not None
+            and len(tail) + len(piece) <= _JOIN_BELOW_BYTES
+            and (pieces[-1][1] is tail or len(pieces) >= _MANY_PIECES)
+        ):
+            tail += piece
+        else:
+            self._tails[stream] = tail = bytearray(piece)
+            pieces.append((stream, tail))
 
     def end(self, failure: Exception | None = None) -> None:
         """No more pieces will come: the body is whole, or `failure` says why not."""
