@@ -15,6 +15,7 @@ from twisted.logger import Logger
 from sockserv import __version__
 from sockserv.errors import (
     AuthenticationFailed,
+    CallError,
     GoodbyeCode,
     InvalidArgument,
     PermissionDenied,
@@ -166,7 +167,7 @@ class _Dispatcher:
         try:
             identity = await self._identify(method, call.request.args)
         except (AuthenticationFailed, InvalidArgument) as error:
-            self._login_failed(peer, method, error)
+            self._login_failed(call, method, error)
             raise
         peer.login(identity)
         self._log.info("{peer} logged in by {method}", peer=peer, method=method)
@@ -185,16 +186,19 @@ class _Dispatcher:
         found = self._authenticator.authenticate(method, credentials)
         return await found if isinstance(found, Awaitable) else found
 
-    def _login_failed(self, peer: Peer, method: str, error: Exception) -> None:
+    def _login_failed(self, call: IncomingCall, method: str, error: CallError) -> None:
+        peer = call.peer
         peer.failed_logins += 1
         self._log.warn(
-            "{peer} failed to log in by {method}, attempt {count}: {why}",
+            "{peer} failed to log in by {method!r}, attempt {count}: {why}",
             peer=peer,
             method=method[:80],
             count=peer.failed_logins,
             why=error,
         )
         if peer.failed_logins >= self._max_login_attempts:
+            # Nothing that follows the goodbye is read.
+            peer.fail(call, error)
             peer.drain(GoodbyeCode.LOGIN_FAILED, "too many logins failed")
 
 

@@ -138,6 +138,9 @@ class Peer(Protocol):
                     run_handler(event)
                 else:
                     _ACTIONS[event.__class__](self, event)
+            # Part of a header is no sign of life: it could come for ever, a byte at a time.
+            if not self.connection.is_inside_header:
+                self._has_heard = True
         except ProtocolError as error:
             self._cut(error.code, str(error))
         finally:
@@ -407,16 +410,12 @@ class Peer(Protocol):
     def _end_calls(self, failure: Exception) -> None:
         if self._failure is None or isinstance(self._failure, Unavailable):
             self._failure = failure
-        calls = self.connection.calls
         self._depth += 1
-        for call in (*calls.incoming.values(), *calls.outgoing.values()):
-            call.is_ended = True
+        for call in self.connection.end_calls():
             if isinstance(call, IncomingCall):
                 call.cancel(failure)
             elif isinstance(call, OutgoingCall):
                 call.finish(failure=failure)
-        calls.incoming.clear()
-        calls.outgoing.clear()
         self._depth -= 1
         pongs, self._pongs = self._pongs, None
         opens, self._opens = self._opens, None

@@ -122,7 +122,9 @@ class Connection(Receiver):
         if result is not NOTHING:
             self._check_header(Reply(call.number, result, len(body)))
         if call.is_cancelled and (body or call.is_cut):
-            self.fail(call, CallCancelled("the call was cancelled before all of the answer was sent"))
+            self.fail(
+                call, CallCancelled("the call was cancelled before all of the answer was sent")
+            )
         elif self._outbox.put(call, message, body):
             call.is_ended = True
             del self.calls.incoming[call.number]
