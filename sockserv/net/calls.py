@@ -17,7 +17,6 @@ from twisted.internet.interfaces import IDelayedCall, IReactorTime
 from sockserv.errors import CallCancelled, CallEnded, DeadlineExceeded
 from sockserv.net.body import Body
 from sockserv.wire.calls import CallState
-from sockserv.wire.messages import Open
 
 if TYPE_CHECKING:
     from sockserv.net.peer import Peer
@@ -50,10 +49,13 @@ class RunningCall(CallState, eq=False):
     def on_drained(self) -> None:
         """Some queued bytes have gone; lets those go on who wait for it."""
         if self._drained and self.queued_bytes * 2 <= self.peer.settings.limits.send_buffer_bytes:
-            drained, self._drained = self._drained, None
-            for waiting in drained:
-                if not waiting.called:
-                    waiting.callback(None)
+            self._wake_senders()
+
+    def _wake_senders(self) -> None:
+        drained, self._drained = self._drained, None
+        for waiting in drained or ():
+            if not waiting.called:
+                waiting.callback(None)
 
     def _start_timer(self, seconds: float, expire: Callable[[], None]) -> None:
         self._timer = self.peer.settings.clock.callLater(seconds, expire)
@@ -131,8 +133,10 @@ class IncomingCall(RunningCall, eq=False):
         """Send the next bytes of the answer; any size.
 
         Waits while the caller takes no more. `stream` (0 to 255) tells several streams of one answer
-        apart; they share the call's window.
+        apart; they share the call's window. Raises `CallEnded` when nobody waits for the answer any
+        more, so that a stream without end comes to one.
         """
+        self._check_open()
         held = self._held
         if (
             self._is_stepping
@@ -150,6 +154,7 @@ class IncomingCall(RunningCall, eq=False):
             self._held = b""
             self.peer.send(self, held)
         await self._send(data, stream)
+        self._check_open()
 
     def send_last(self, data: bytes) -> None:
         """Send the last bytes of the answer, of any size, together with the reply.
@@ -213,6 +218,13 @@ class IncomingCall(RunningCall, eq=False):
                 self._body.end(failure)
         if self._running is not None:
             self._running.cancel()
+        if self.is_ended:
+            # Somebody else than the handler may be sending.
+            self._wake_senders()
+
+    def _check_open(self) -> None:
+        if self.is_ended:
+            raise CallEnded(f"call {self.number}, {self.op}, has ended already")
 
     def _expire(self) -> None:
         error = DeadlineExceeded(
@@ -301,8 +313,8 @@ class OutgoingCall(RunningCall, eq=False):
         self._failure = failure
         self.stop_timer()
         self.body.end(failure)
-        drained, self._drained = self._drained, None
+        self._wake_senders()
         waiting, self._waiting = self._waiting, None
-        for waiter in (*(drained or ()), *(waiting or ())):
+        for waiter in waiting or ():
             if not waiter.called:
                 waiter.callback(None)

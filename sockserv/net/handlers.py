@@ -55,6 +55,7 @@ def _go_on(call: IncomingCall, handler: Coroutine[Any, Any, Any], awaited: Any) 
 def _reply(result: Any, call: IncomingCall) -> None:
     try:
         call.reply(NOTHING if result is None else _encode(result))
+        call.peer.flush()
     except Exception:
         _fail(Failure(), call)
 

@@ -4,6 +4,7 @@ See docs/testing.md. `sockserv.testing.strategies` needs Hypothesis, and is impo
 """
 
 from sockserv.testing.channel import Channel
+from sockserv.testing.conformance import Example, ServiceConformance, check_service
 from sockserv.testing.fragments import EVERY_BYTE, RandomSizes
 from sockserv.testing.link import Link, MemoryTransport
 from sockserv.testing.network import Deadlock, Livelock, MemoryEndpoint, MemoryNetwork
@@ -15,6 +16,7 @@ __all__ = [
     "OWNER",
     "Channel",
     "Deadlock",
+    "Example",
     "Frame",
     "HandlerFailed",
     "LeftOver",
@@ -26,6 +28,8 @@ __all__ = [
     "MemoryTransport",
     "RandomSizes",
     "RawPeer",
+    "ServiceConformance",
+    "check_service",
     "frame",
     "split_frames",
 ]
