@@ -18,7 +18,7 @@ from sockserv.cli.options import App, Group, Options
 from sockserv.cli.process import end_by_signal, leave
 
 if TYPE_CHECKING:
-    from sockserv.cli.run import Work
+    from sockserv.cli.session import Work
 
 __all__ = ["execute", "sockserv"]
 

@@ -11,7 +11,7 @@ from sockserv.cli.options import App, Command, pass_app
 from sockserv.cli.output import as_json_line
 
 if TYPE_CHECKING:
-    from sockserv.cli.run import Session
+    from sockserv.cli.session import Session
 
 __all__ = ["command"]
 

@@ -12,7 +12,7 @@ import click
 from sockserv.cli.exits import ExitStatus
 
 if TYPE_CHECKING:
-    from sockserv.cli.run import Work
+    from sockserv.cli.session import Work
 
 __all__ = ["App", "Command", "Group", "Options", "Seconds", "pass_app"]
 

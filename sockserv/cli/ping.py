@@ -11,7 +11,7 @@ from sockserv.cli.options import App, Command, Seconds, pass_app
 from sockserv.errors import DeadlineExceeded, SockservError
 
 if TYPE_CHECKING:
-    from sockserv.cli.run import Session
+    from sockserv.cli.session import Session
     from sockserv.client import Client
 
 __all__ = ["command"]

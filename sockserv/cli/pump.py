@@ -10,7 +10,7 @@ from twisted.python.failure import Failure
 from sockserv.errors import CallCancelled, SockservError
 
 if TYPE_CHECKING:
-    from sockserv.cli.run import Session
+    from sockserv.cli.session import Session
     from sockserv.client import OutgoingCall
 
 __all__ = ["Pump", "WrongAnswer"]

@@ -13,6 +13,7 @@ Invariants:
 
 from __future__ import annotations
 
+import errno
 import os
 import select
 import signal
@@ -204,4 +205,6 @@ def _when_ready(file: int, event: int, function: Callable[..., T], *arguments: o
 
 
 def _reason(error: OSError) -> str:
+    if error.errno == errno.EBADF:
+        return "it is closed"
     return (error.strerror or str(error)).lower()

@@ -1,0 +1,75 @@
+"""The command line as a whole: help, mistakes, versions."""
+
+from __future__ import annotations
+
+import click
+import pytest
+
+from sockserv import __version__
+from sockserv.cli.complaints import complaint_about
+from tests.cli.fakes import invoke
+
+COMMANDS = [[], ["ping"], ["echo"], ["config"], ["config", "check"]]
+
+
+@pytest.mark.parametrize("command", COMMANDS, ids=" ".join)
+@pytest.mark.parametrize("option", ["--help", "-h"])
+def test_every_command_has_help(command: list[str], option: str) -> None:
+    result = invoke([*command, option])
+    assert result.return_value == 0
+    assert result.stdout.startswith(f"Usage: {' '.join(['sockserv', *command])} ")
+    assert "--server URL" in result.stdout
+    assert command == ["config"] or "Examples:" in result.stdout
+    assert max(map(len, result.stdout.splitlines())) <= 80
+
+
+def test_the_help_tells_the_exit_statuses() -> None:
+    help_text = invoke(["--help"]).stdout
+    assert "  3  no daemon, or no connection to it\n" in help_text
+
+
+def test_the_version() -> None:
+    assert invoke(["--version"]).stdout == f"sockserv {__version__}\n"
+
+
+@pytest.mark.parametrize("command", [[], ["config"]])
+def test_without_a_command_the_help_is_shown_as_an_error(command: list[str]) -> None:
+    result = invoke(command)
+    assert result.return_value == 2
+    assert result.stdout == ""
+    assert "Commands:" in result.stderr
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["pong"], "no such command 'pong'"),
+        (["--json"], "missing command"),
+        (["ping", "now"], "got unexpected extra argument (now)"),
+        (
+            ["ping", "--count", "-1"],
+            "invalid value for '-c' / '--count': -1 is not in the range x>=0",
+        ),
+        (
+            ["ping", "--count", "x"],
+            "invalid value for '-c' / '--count': 'x' is not a valid integer range",
+        ),
+        (["--server"], "option '--server' requires an argument"),
+    ],
+)
+def test_a_mistake_is_one_sentence(arguments: list[str], message: str) -> None:
+    error = invoke(arguments).exception
+    assert isinstance(error, click.UsageError)
+    complaint = complaint_about(error)
+    assert (complaint.code, complaint.status) == ("usage-error", 2)
+    command = " ".join(["sockserv", *arguments[: arguments[0] == "ping"]])
+    assert complaint.message == f"{message}; see `{command} --help`"
+
+
+def test_a_misspelt_option() -> None:
+    error = invoke(["ping", "--cont", "3"]).exception
+    assert error is not None
+    message = complaint_about(error).message  # type: ignore[arg-type]  # it is no KeyboardInterrupt
+    assert "'--cont'" in message
+    assert "--count" in message
+    assert message.endswith("; see `sockserv ping --help`")
