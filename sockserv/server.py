@@ -24,7 +24,8 @@ from sockserv.errors import (
 from sockserv.limits import Limits
 from sockserv.net.calls import IncomingCall
 from sockserv.net.factory import PeerFactory, PeerSet
-from sockserv.net.peer import Peer, PeerSettings
+from sockserv.net.peer import Peer
+from sockserv.net.settings import PeerSettings
 from sockserv.services.api import Operation, Service
 from sockserv.trust.authentication import Authenticator
 from sockserv.trust.identities import Identity

@@ -31,7 +31,8 @@ from sockserv.errors import (
 from sockserv.limits import Limits
 from sockserv.net.calls import IncomingCall
 from sockserv.net.factory import PeerSet
-from sockserv.net.peer import Peer, PeerSettings
+from sockserv.net.peer import Peer
+from sockserv.net.settings import PeerSettings
 from sockserv.state import StateDirectory
 from sockserv.wire.connection import Role
 from sockserv.wire.messages import LOGIN_PREFIX, decode_value, encode_value

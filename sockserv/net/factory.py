@@ -8,7 +8,8 @@ from twisted.internet.protocol import Factory, Protocol
 from twisted.logger import Logger
 
 from sockserv.errors import GoodbyeCode
-from sockserv.net.peer import Peer, PeerSettings
+from sockserv.net.peer import Peer
+from sockserv.net.settings import PeerSettings
 from sockserv.wire.messages import Goodbye, encode_frame
 
 __all__ = ["PeerFactory", "PeerSet"]

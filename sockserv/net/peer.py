@@ -10,15 +10,13 @@ Invariants:
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Callable, Mapping
 from typing import Any, Final
 
-import attrs
 from msgspec import Raw
 from twisted.internet.defer import Deferred
 from twisted.internet.error import ConnectionDone
-from twisted.internet.interfaces import IDelayedCall, IReactorTime, ITCPTransport
+from twisted.internet.interfaces import IDelayedCall, ITCPTransport
 from twisted.internet.protocol import Protocol, connectionDone
 from twisted.logger import Logger
 from twisted.python.failure import Failure
@@ -29,49 +27,28 @@ from sockserv.errors import (
     ConnectionEnded,
     GoodbyeCode,
     ProtocolError,
-    TooManyCalls,
     Unavailable,
     error_from_wire,
 )
-from sockserv.limits import Limits
 from sockserv.net.body import Body
 from sockserv.net.calls import IncomingCall, OutgoingCall
 from sockserv.net.handlers import run_handler
+from sockserv.net.liveness import KEEPALIVE_TOKEN, Liveness, Pings, Verdict
 from sockserv.net.outlet import Outlet, outlet_for
+from sockserv.net.settings import PeerSettings
+from sockserv.net.slots import SlotQueue
 from sockserv.wire import events
 from sockserv.wire.calls import CallState
-from sockserv.wire.connection import Connection, Phase, Role
+from sockserv.wire.connection import Connection, Phase
 from sockserv.wire.messages import NOTHING, Hello
 
-__all__ = ["Peer", "PeerSettings"]
+__all__ = ["Peer"]
 
 _LINGER_SECONDS: Final = 2.0
 """How long a peer may take to read our goodbye and to close its side."""
 
 _TURN_BYTES: Final = 256 * 1024
 """After so many bytes in one go the reactor serves its other connections first."""
-
-
-@attrs.frozen(kw_only=True, eq=False)
-class PeerSettings:
-    """What all connections of one server, or one client, have in common.
-
-    `handle` is given each call that a peer opens; what it returns, or its coroutine, or its Deferred,
-    is the result. `in_thread` calls a blocking function in a thread. `auth` names the login methods
-    that a server offers. `on_made`, `on_hello` and `on_end` are told of connections that were made,
-    of those whose hello has come, and of those that are of no more use, and why.
-    """
-
-    clock: IReactorTime
-    role: Role
-    agent: str
-    limits: Limits
-    handle: Callable[[IncomingCall], Any]
-    in_thread: Callable[..., Deferred[Any]]
-    auth: tuple[str, ...] = ()
-    on_made: Callable[[Peer], None] = lambda peer: None
-    on_hello: Callable[[Peer], None] = lambda peer: None
-    on_end: Callable[[Peer, Exception], None] = lambda peer, why: None
 
 
 class Peer(Protocol):
@@ -87,9 +64,9 @@ class Peer(Protocol):
         self.identity: Any = None
         self.hello: Hello | None = None
         self.failed_logins = 0
-        # Opens that wait for the peer to take one more call, and pings for their pongs.
-        self._opens: deque[Deferred[None]] | None = None
-        self._pongs: dict[int, Deferred[None]] | None = None
+        # Most connections never need these.
+        self._slots: SlotQueue | None = None
+        self._pings: Pings | None = None
         self.connection = Connection(
             settings.role,
             settings.limits,
@@ -105,9 +82,7 @@ class Peer(Protocol):
         self._is_draining = False
         self._failure: Exception | None = None
         self._linger: IDelayedCall | None = None
-        self._has_heard = False
-        self._has_pinged = False
-        self._silent_since = settings.clock.seconds()
+        self._liveness = Liveness(settings.clock.seconds())
 
     def __repr__(self) -> str:
         transport = self.transport
@@ -132,7 +107,7 @@ class Peer(Protocol):
         self._depth += 1
         try:
             for event in self.connection.receive(data):
-                self._has_heard = True
+                self._liveness.has_heard = True
                 if event.__class__ is IncomingCall:
                     event.begin(self)
                     run_handler(event)
@@ -140,7 +115,7 @@ class Peer(Protocol):
                     _ACTIONS[event.__class__](self, event)
             # Part of a header is no sign of life: it could come for ever, a byte at a time.
             if not self.connection.is_inside_header:
-                self._has_heard = True
+                self._liveness.has_heard = True
         except ProtocolError as error:
             self._cut(error.code, str(error))
         finally:
@@ -180,34 +155,32 @@ class Peer(Protocol):
         if event.body:
             call.body.feed(0, event.body)
         call.finish(result=event.reply.result)
-        self._slot_freed()
+        if self._slots is not None:
+            self._slots.let_one_in()
 
     def _on_failed(self, event: events.CallFailed) -> None:
         call: OutgoingCall = event.call
         error = event.error
         call.finish(failure=error_from_wire(error.code, error.message, error.details))
-        self._slot_freed()
+        if self._slots is not None:
+            self._slots.let_one_in()
 
     def _on_cancelled(self, event: events.CallCancelled) -> None:
         call: IncomingCall = event.call
         call.cancel(CallCancelled("the caller cancelled the call"))
 
     def _on_pong(self, event: events.PongReceived) -> None:
-        waiting = self._pongs.pop(event.token, None) if self._pongs else None
-        if waiting is not None and not waiting.called:
-            waiting.callback(None)
+        if self._pings is not None:
+            self._pings.answered(event.token)
 
     def _on_goodbye(self, event: events.GoodbyeReceived) -> None:
-        goodbye = event.goodbye
-        if goodbye.code in (GoodbyeCode.DONE, GoodbyeCode.SHUTTING_DOWN):
-            self._failure = Unavailable(f"the peer is going away: {goodbye.message}")
+        code, why = event.goodbye.code, event.goodbye.message
+        if code in (GoodbyeCode.DONE, GoodbyeCode.SHUTTING_DOWN):
+            self._failure = Unavailable(f"the peer is going away: {why}")
             self._is_draining = True
             return
-        self._failure = ConnectionEnded(
-            f"the peer ended the connection: {goodbye.message} ({goodbye.code})"
-        )
-        self._log.info("{peer} ended the connection: {goodbye}", peer=self, goodbye=goodbye)
-        self._end_calls(self._failure)
+        self._log.info("{peer} ended the connection: {code}: {why}", peer=self, code=code, why=why)
+        self._end_calls(ConnectionEnded(f"the peer ended the connection: {why} ({code})"))
         self._lose()
 
     # Calls of the peer
@@ -215,7 +188,7 @@ class Peer(Protocol):
     def login(self, identity: Any) -> None:
         """The peer is `identity` from now on, and may call everything that it is permitted."""
         self.identity = identity
-        self._silent_since = self.settings.clock.seconds()
+        self._liveness.restart(self.settings.clock.seconds())
         self.connection.accept_login()
 
     def fail(self, call: IncomingCall, error: CallError) -> None:
@@ -245,7 +218,7 @@ class Peer(Protocol):
                 raise self._failure
             if self.connection.can_open():
                 break
-            await self._wait_for_slot()
+            timeout_seconds = await self._wait_for_slot(timeout_seconds)
         call: OutgoingCall = self.connection.open(  # type: ignore[assignment]  # our class
             op, args, timeout_seconds=timeout_seconds, body=body, end=end
         )
@@ -253,22 +226,12 @@ class Peer(Protocol):
         self.flush()
         return call
 
-    def _wait_for_slot(self) -> Deferred[None]:
-        limit = self.settings.limits.max_waiting_calls
-        if self._opens is None:
-            self._opens = deque()
-        elif len(self._opens) >= limit:
-            raise TooManyCalls(
-                f"{limit} calls wait already for the peer to take them: wait for some to end",
-                details={"max_waiting_calls": limit},
-            )
-        waiting: Deferred[None] = Deferred(self._opens.remove)
-        self._opens.append(waiting)
-        return waiting
-
-    def _slot_freed(self) -> None:
-        if self._opens:
-            self._opens.popleft().callback(None)
+    async def _wait_for_slot(self, timeout_seconds: float | None) -> float | None:
+        """Wait; gives what is left of the timeout."""
+        if self._slots is None:
+            settings = self.settings
+            self._slots = SlotQueue(settings.clock, settings.limits.max_waiting_calls)
+        return await self._slots.wait(timeout_seconds)
 
     def cancel(self, call: CallState) -> None:
         """Give a call of ours up."""
@@ -279,11 +242,9 @@ class Peer(Protocol):
         """Ask the peer for a sign of life, which fires the Deferred."""
         if self._failure is not None:
             raise self._failure
-        if self._pongs is None:
-            self._pongs = {}
-        token = max(self._pongs, default=0) + 1
-        waiting: Deferred[None] = Deferred()
-        self._pongs[token] = waiting
+        if self._pings is None:
+            self._pings = Pings()
+        token, waiting = self._pings.start()
         self.connection.ping(token)
         self.flush()
         return waiting
@@ -380,21 +341,18 @@ class Peer(Protocol):
     def check(self, now: float) -> None:
         """Look after the peer's silence; to be called every few seconds."""
         limits = self.settings.limits
-        silent = now - self._silent_since
+        silent = self._liveness.silent_seconds(now)
         if self._is_closing:
             return
         if not self.is_logged_in:
             if silent >= limits.login_timeout_seconds:
                 self._cut(GoodbyeCode.LOGIN_TIMEOUT, f"no login within {silent:.0f} seconds")
-        elif self._has_heard:
-            self._has_heard = self._has_pinged = False
-            self._silent_since = now
-        elif not self._has_pinged:
-            if silent >= limits.keepalive_interval_seconds:
-                self._has_pinged = True
-                self.connection.ping(0)
-                self.flush()
-        elif silent >= limits.keepalive_interval_seconds + limits.keepalive_timeout_seconds:
+            return
+        verdict = self._liveness.judge(now, limits)
+        if verdict is Verdict.ASK:
+            self.connection.ping(KEEPALIVE_TOKEN)
+            self.flush()
+        elif verdict is Verdict.GONE:
             self._cut(GoodbyeCode.IDLE_TIMEOUT, f"no sign of life for {silent:.0f} seconds")
 
     def _too_slow(self) -> None:
@@ -417,11 +375,10 @@ class Peer(Protocol):
             elif isinstance(call, OutgoingCall):
                 call.finish(failure=failure)
         self._depth -= 1
-        pongs, self._pongs = self._pongs, None
-        opens, self._opens = self._opens, None
-        for waiting in (*(pongs or {}).values(), *(opens or ())):
-            if not waiting.called:
-                waiting.errback(failure)
+        if self._pings is not None:
+            self._pings.fail(failure)
+        if self._slots is not None:
+            self._slots.fail(failure)
 
     def _lose(self) -> None:
         """Close once everything has been sent; a peer that does not let us is cut off."""

@@ -129,33 +129,15 @@ class FrameReader(Generic[H]):
         """
         end = len(data)
         offset = 0
-        if self._body_left:
-            left = self._body_left - end
-            if left >= 0:
-                self._body_left = left
-                part = accept(None, data, left)
-                if part is not None:
-                    yield part
+        header: H | None
+        if not self.is_between_frames:
+            begun = self._continue(data)
+            if begun is None:
                 return
-            offset = self._body_left
-            self._body_left = 0
-            part = accept(None, data[:offset], 0)
+            header, start, offset = begun
+            part = accept(header, data[start:offset], self._body_left)
             if part is not None:
                 yield part
-        elif self._started is not None:
-            header_bytes, offset = self._continue_header(self._started, data)
-            if header_bytes is None:
-                return
-            header = self._decode_header(header_bytes)
-            size = self._size_of(header)
-            if not 0 <= size <= self.max_body_bytes:
-                raise self._bad_size(size)
-            stop = offset + size
-            self._body_left = max(0, stop - end)
-            part = accept(header, data[offset:stop], self._body_left)
-            if part is not None:
-                yield part
-            offset = stop
 
         width = self._width
         unpack_from = self._unpack_from
@@ -185,6 +167,27 @@ class FrameReader(Generic[H]):
             offset = stop
             if part is not None:
                 yield part
+
+    def _continue(self, data: bytes) -> tuple[H | None, int, int] | None:
+        """Give the begun frame what it gets of this delivery.
+
+        Returns its header, if that became whole, and where the bytes for its body begin and end in
+        `data`; None if the header needs more than all of it.
+        """
+        if self._started is None:
+            stop = min(self._body_left, len(data))
+            self._body_left -= stop
+            return None, 0, stop
+        header_bytes, start = self._continue_header(self._started, data)
+        if header_bytes is None:
+            return None
+        header = self._decode_header(header_bytes)
+        size: int = self._size_of(header)
+        if not 0 <= size <= self.max_body_bytes:
+            raise self._bad_size(size)
+        stop = min(start + size, len(data))
+        self._body_left = start + size - stop
+        return header, start, stop
 
     def _continue_header(self, started: bytearray, data: bytes) -> tuple[bytes | None, int]:
         """Add to the begun header; gives it when it is whole, and how much of `data` that took."""

@@ -1,0 +1,41 @@
+"""What the connections of one server, or of one client, have in common."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+import attrs
+from twisted.internet.defer import Deferred
+from twisted.internet.interfaces import IReactorTime
+
+from sockserv.limits import Limits
+from sockserv.wire.connection import Role
+
+if TYPE_CHECKING:
+    from sockserv.net.calls import IncomingCall
+    from sockserv.net.peer import Peer
+
+__all__ = ["PeerSettings"]
+
+
+@attrs.frozen(kw_only=True, eq=False)
+class PeerSettings:
+    """What all connections of one server, or one client, have in common.
+
+    `handle` is given each call that a peer opens; what it returns, or its coroutine, or its Deferred,
+    is the result. `in_thread` calls a blocking function in a thread. `auth` names the login methods
+    that a server offers. `on_made`, `on_hello` and `on_end` are told of connections that were made,
+    of those whose hello has come, and of those that are of no more use, and why.
+    """
+
+    clock: IReactorTime
+    role: Role
+    agent: str
+    limits: Limits
+    handle: Callable[[IncomingCall], Any]
+    in_thread: Callable[..., Deferred[Any]]
+    auth: tuple[str, ...] = ()
+    on_made: Callable[[Peer], None] = lambda peer: None
+    on_hello: Callable[[Peer], None] = lambda peer: None
+    on_end: Callable[[Peer, Exception], None] = lambda peer, why: None
