@@ -9,6 +9,7 @@ The tree::
     │   ├── ConnectError        no connection could be made
     │   ├── MessageTooLarge     the arguments or the result exceed what the peer accepts
     │   ├── ReplyTooLarge       the answer is larger than the caller agreed to collect
+    │   ├── UnexpectedResult    the result is not of the class that the caller expects
     │   └── CallEnded           more was sent in a call that has been answered already
     ├── ConnectionEnded         the connection ended before the call did: its outcome is not known
     ├── ProtocolError           the peer broke the protocol, and the connection is closed for it
@@ -58,6 +59,7 @@ __all__ = [
     "StateError",
     "TooManyCalls",
     "Unavailable",
+    "UnexpectedResult",
     "UnknownOperation",
     "error_from_wire",
 ]
@@ -89,6 +91,10 @@ class MessageTooLarge(LocalError):
 
 class ReplyTooLarge(LocalError):
     """The answer's body exceeds the number of bytes that the caller agreed to collect."""
+
+
+class UnexpectedResult(LocalError):
+    """The call succeeded, but its result is not of the class that the caller expects."""
 
 
 class CallEnded(LocalError):

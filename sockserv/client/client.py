@@ -6,12 +6,12 @@ from typing import Any, Final, Generic, TypeVar, overload
 
 import attrs
 from msgspec import Raw
-from twisted.internet.defer import CancelledError, Deferred
+from twisted.internet.defer import CancelledError, Deferred, fail
 
-from sockserv.errors import BodyTooLarge, GoodbyeCode, InternalError, ReplyTooLarge
+from sockserv.errors import GoodbyeCode, ReplyTooLarge, SockservError
 from sockserv.net.calls import OutgoingCall
 from sockserv.net.peer import Peer
-from sockserv.wire.messages import NOTHING, decode_value, encode_value
+from sockserv.wire.messages import NOTHING, encode_value
 
 __all__ = ["Client", "Reply"]
 
@@ -103,33 +103,19 @@ class Client:
         `ReplyTooLarge` beyond `max_reply_bytes`, `TooManyCalls`, or `ConnectionEnded`. Cancelling the
         Deferred cancels the call.
         """
-        return Deferred.fromCoroutine(
-            self._call(op, args, result, body, timeout_seconds, max_reply_bytes)
-        )
-
-    async def _call(
-        self,
-        op: str,
-        args: Any,
-        kind: Any,
-        body: bytes,
-        timeout_seconds: float | None,
-        max_reply_bytes: int,
-    ) -> Reply[Any]:
-        call = await self._open(op, args, body, True, timeout_seconds)
         try:
-            answer = await call.body.read(max_bytes=max_reply_bytes)
-            raw = await call.raw_result()
-        except BodyTooLarge:
-            call.cancel()
-            raise ReplyTooLarge(
-                f"the answer of {op} is larger than {max_reply_bytes} bytes: "
-                "raise max_reply_bytes, or open a call and read it piece by piece"
-            ) from None
-        except CancelledError:
-            call.cancel()
-            raise
-        return Reply(_decode(op, raw, kind), answer)
+            raw = NOTHING if args is None else encode_value(args)
+            if self._peer.can_open():
+                call = self._peer.open_now(
+                    op, raw, body=body, end=True, timeout_seconds=timeout_seconds
+                )
+                return _Collecting(call, op, result, max_reply_bytes).done
+        except Exception as error:
+            return fail(error)
+        waiting = self._peer.open(op, raw, body=body, end=True, timeout_seconds=timeout_seconds)
+        return Deferred.fromCoroutine(waiting).addCallback(
+            lambda call: _Collecting(call, op, result, max_reply_bytes).done
+        )
 
     def open(
         self,
@@ -173,13 +159,53 @@ class Client:
             waiting.callback(None)
 
 
-def _decode(op: str, raw: Raw, kind: Any) -> Any:
-    if raw is NOTHING or not bytes(raw):
-        raw = _NULL
-    try:
-        return decode_value(raw, kind)
-    except ValueError as error:
-        raise InternalError(f"the result of {op} is not what was expected: {error}") from None
+class _Collecting:
+    """Collects the answer to one call; `done` fires with the `Reply`."""
 
+    __slots__ = ("_call", "_kind", "_left", "_max_reply_bytes", "_op", "_pieces", "done")
 
-_NULL: Final = Raw(b"null")
+    def __init__(self, call: OutgoingCall, op: str, kind: Any, max_reply_bytes: int) -> None:
+        self._call = call
+        self._op = op
+        self._kind = kind
+        self._pieces: list[bytes] = []
+        self._max_reply_bytes = self._left = max_reply_bytes
+        self.done: Deferred[Reply[Any]] = Deferred(self._cancel)
+        call.collect(self._take, self._end)
+
+    def _take(self, piece: bytes) -> None:
+        self._left -= len(piece)
+        if self._left >= 0:
+            self._pieces.append(piece)
+        else:
+            self._pieces.clear()
+            self._call.give_up(
+                ReplyTooLarge(
+                    f"the answer of {self._op} is larger than {self._max_reply_bytes} bytes: "
+                    "raise max_reply_bytes, or open a call and read it piece by piece"
+                )
+            )
+
+    def _end(self, result: Raw | None, failure: Exception | None) -> None:
+        done = self.done
+        if done.called:
+            return
+        if result is None:
+            assert failure is not None
+            done.errback(failure)
+            return
+        pieces = self._pieces
+        try:
+            reply = Reply(
+                None if result is NOTHING else self._call.decode(result, self._kind),
+                pieces[0] if len(pieces) == 1 else b"".join(pieces),
+            )
+        except SockservError as error:
+            done.errback(error)
+        else:
+            done.callback(reply)
+
+    def _cancel(self, done: Deferred[Reply[Any]]) -> None:
+        # The Deferred has its own error for that, which comes first.
+        done.errback(CancelledError())
+        self._call.cancel()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from twisted.internet.defer import Deferred
@@ -38,6 +39,7 @@ class Body:
     _is_ended = False
     _failure: Exception | None = None
     _waiting: Deferred[None] | None = None
+    _sink: Callable[[bytes], None] | None = None
 
     def __init__(self, call: RunningCall) -> None:
         self._call = call
@@ -84,6 +86,13 @@ class Body:
             pieces.append(piece)
         return pieces[0] if len(pieces) == 1 else b"".join(pieces)
 
+    def pour(self, sink: Callable[[bytes], None]) -> None:
+        """Give each piece to `sink` as it comes, instead of keeping it for a reader.
+
+        For who takes everything at once anyway, before the first piece has come.
+        """
+        self._sink = sink
+
     async def _take(self) -> tuple[int, bytes] | None:
         while True:
             if self._pieces:
@@ -117,6 +126,10 @@ class Body:
 
     def feed(self, stream: int, piece: bytes) -> None:
         """Add a piece; `wake` has to follow."""
+        if self._sink is not None:
+            self._consume(len(piece))
+            self._sink(piece)
+            return
         pieces = self._pieces
         if pieces is None:
             if self._first is None and not stream:

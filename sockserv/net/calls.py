@@ -14,9 +14,10 @@ from msgspec import Raw
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
 
-from sockserv.errors import CallCancelled, CallEnded, DeadlineExceeded
+from sockserv.errors import CallCancelled, CallEnded, DeadlineExceeded, UnexpectedResult
 from sockserv.net.body import Body
 from sockserv.wire.calls import CallState
+from sockserv.wire.messages import NOTHING, decode_value
 
 if TYPE_CHECKING:
     from sockserv.net.peer import Peer
@@ -25,6 +26,7 @@ __all__ = ["IncomingCall", "OutgoingCall"]
 
 _HELD_BELOW_BYTES: Final = 16 * 1024
 _FILE_PIECE_BYTES: Final = 256 * 1024
+_NULL: Final = Raw(b"null")
 
 
 class RunningCall(CallState, eq=False):
@@ -247,6 +249,7 @@ class OutgoingCall(RunningCall, eq=False):
     _failure: Exception | None = None
     _waiting: list[Deferred[None]] | None = None
     _timeout_seconds: float | None = None
+    _on_end: Callable[[Raw | None, Exception | None], None] | None = None
 
     def begin(self, peer: Peer, timeout_seconds: float | None) -> None:
         """The request is on its way."""
@@ -271,6 +274,35 @@ class OutgoingCall(RunningCall, eq=False):
         if not self._is_done:
             self.peer.send(self, b"", end=True)
 
+    async def result(self, kind: Any = Any) -> Any:
+        """The result, when it comes, as an object of the class `kind`, or as plain values.
+
+        Raises what the call failed with, and `UnexpectedResult` for a result that is none of `kind`.
+        """
+        return self.decode(await self.raw_result(), kind)
+
+    def decode(self, result: Raw, kind: Any) -> Any:
+        """A result as an object of the class `kind`; raises `UnexpectedResult`."""
+        if result is NOTHING:
+            result = _NULL
+        try:
+            return decode_value(result, kind)
+        except ValueError as error:
+            raise UnexpectedResult(f"the result is not what was expected: {error}") from None
+
+    def collect(
+        self,
+        sink: Callable[[bytes], None],
+        on_end: Callable[[Raw | None, Exception | None], None],
+    ) -> None:
+        """Give the pieces of the answer to `sink` as they come, and its end to `on_end`.
+
+        `on_end` is given the result as JSON, or what the call failed with. A cheaper way than `body`
+        and `result` for who wants all of it; to be called right after the call was opened.
+        """
+        self.body.pour(sink)
+        self._on_end = on_end
+
     async def raw_result(self) -> Raw:
         """The result as JSON, when it comes; raises what the call failed with."""
         while not self._is_done:
@@ -287,14 +319,15 @@ class OutgoingCall(RunningCall, eq=False):
     def cancel(self) -> None:
         """Give the call up: the callee is told to stop, and whoever waits gets `CallCancelled`."""
         if not self._is_done:
-            self._give_up(CallCancelled("the call was cancelled"))
+            self.give_up(CallCancelled("the call was cancelled"))
 
     def _expire(self) -> None:
-        self._give_up(
+        self.give_up(
             DeadlineExceeded(f"the call was not answered within {self._timeout_seconds:g} seconds")
         )
 
-    def _give_up(self, failure: Exception) -> None:
+    def give_up(self, failure: Exception) -> None:
+        """Give the call up for a reason, which whoever waits gets."""
         self.peer.cancel(self)
         self.finish(failure=failure)
 
@@ -318,3 +351,5 @@ class OutgoingCall(RunningCall, eq=False):
         for waiter in waiting or ():
             if not waiter.called:
                 waiter.callback(None)
+        if self._on_end is not None:
+            self._on_end(result, failure)

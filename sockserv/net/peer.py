@@ -213,12 +213,20 @@ class Peer(Protocol):
         Raises `TooManyCalls` when too many wait already, `Unavailable` or `ConnectionEnded` when the
         peer takes no more for ever, `MessageTooLarge` when `args` do not fit into a header.
         """
-        while True:
-            if self._failure is not None:
-                raise self._failure
-            if self.connection.can_open():
-                break
+        while not self.can_open():
             timeout_seconds = await self._wait_for_slot(timeout_seconds)
+        return self.open_now(op, args, body=body, end=end, timeout_seconds=timeout_seconds)
+
+    def can_open(self) -> bool:
+        """Whether the peer takes one more call now; raises what `open` would if it never will."""
+        if self._failure is not None:
+            raise self._failure
+        return self.connection.can_open()
+
+    def open_now(
+        self, op: str, args: Raw, *, body: bytes, end: bool, timeout_seconds: float | None
+    ) -> OutgoingCall:
+        """Open a call without waiting, after `can_open`."""
         call: OutgoingCall = self.connection.open(  # type: ignore[assignment]  # our class
             op, args, timeout_seconds=timeout_seconds, body=body, end=end
         )

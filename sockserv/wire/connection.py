@@ -42,6 +42,9 @@ __all__ = ["Connection", "Phase", "Role"]
 
 _MAX_FIRST_BODY_BYTES: Final = 16 * 1024
 
+_SHORT_NAME_CHARACTERS: Final = 256
+"""A name of an operation that is no longer makes no header too long for anybody."""
+
 
 class Connection(Receiver):
     """One side of a connection.
@@ -86,7 +89,8 @@ class Connection(Receiver):
 
         Raises `MessageTooLarge` when the header exceeds what the peer accepts.
         """
-        self._check_header(Open(MAX_INTEGER, op, args, timeout_seconds, end, MAX_INTEGER))
+        if args is not NOTHING or len(op) > _SHORT_NAME_CHARACTERS:
+            self._check_header(Open(MAX_INTEGER, op, args, timeout_seconds, end, MAX_INTEGER))
         call = self.calls.new_outgoing(self.peer_limits.window_bytes)
         # An `open` goes out at once, so that only a small body may ride with it, and only while little
         # is waiting.
