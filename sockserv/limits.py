@@ -9,6 +9,8 @@ __all__ = ["Limits"]
 _KIB = 1024
 _MIB = 1024 * 1024
 
+_MIN_HEADER_BYTES = 4 * _KIB
+
 
 @attrs.frozen(kw_only=True)
 class Limits:
@@ -22,7 +24,7 @@ class Limits:
     """The longest header accepted, once the peer is logged in."""
 
     max_login_header_bytes: int = 4 * _KIB
-    """The longest header accepted before that."""
+    """The longest header accepted before that; peers rely on at least 4096 bytes."""
 
     max_body_bytes: int = _MIB
     """The largest body of one frame accepted; a call's body may span any number of frames."""
@@ -71,6 +73,11 @@ class Limits:
             value = getattr(self, field.name)
             if value <= 0:
                 raise ValueError(f"{field.name} is {value}: it must be greater than 0")
+        if self.max_login_header_bytes < _MIN_HEADER_BYTES:
+            raise ValueError(
+                f"max_login_header_bytes is {self.max_login_header_bytes}: it must be at least "
+                f"{_MIN_HEADER_BYTES}, which every peer relies on"
+            )
         if self.max_login_header_bytes > self.max_header_bytes:
             raise ValueError(
                 f"max_login_header_bytes ({self.max_login_header_bytes}) is greater than "
