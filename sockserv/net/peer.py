@@ -40,7 +40,7 @@ from sockserv.net.slots import SlotQueue
 from sockserv.wire import events
 from sockserv.wire.calls import CallState
 from sockserv.wire.connection import Connection, Phase
-from sockserv.wire.messages import NOTHING, Hello
+from sockserv.wire.messages import NOTHING, Hello, printable
 
 __all__ = ["Peer"]
 
@@ -174,7 +174,7 @@ class Peer(Protocol):
             self._pings.answered(event.token)
 
     def _on_goodbye(self, event: events.GoodbyeReceived) -> None:
-        code, why = event.goodbye.code, event.goodbye.message
+        code, why = printable(event.goodbye.code), printable(event.goodbye.message)
         if code in (GoodbyeCode.DONE, GoodbyeCode.SHUTTING_DOWN):
             self._failure = Unavailable(f"the peer is going away: {why}")
             self._is_draining = True

@@ -44,6 +44,7 @@ __all__ = [
     "encode_value",
     "name_of",
     "pack_length",
+    "printable",
 ]
 
 T = TypeVar("T")
@@ -64,8 +65,6 @@ MAX_DEPTH: Final = 32
 
 MIN_HEADER_BYTES: Final = 4096
 """Headers up to this length are accepted by everybody, so that an error or a goodbye always fits."""
-
-_MAX_REASON_CHARACTERS: Final = 200
 
 CallNumber: TypeAlias = Annotated[int, Meta(ge=1, le=MAX_INTEGER)]
 Count: TypeAlias = Annotated[int, Meta(ge=0, le=MAX_INTEGER)]
@@ -241,7 +240,7 @@ def decode_header(header: bytes) -> Message:
     except RecursionError:
         raise _too_deep() from None
     except (msgspec.DecodeError, ValueError) as error:
-        reason = _printable(str(error))
+        reason = printable(str(error))
         raise ProtocolError(GoodbyeCode.BAD_HEADER, f"a header is not valid: {reason}") from None
     return message
 
@@ -266,9 +265,9 @@ def _depth(json_text: bytes) -> int:
     return deepest
 
 
-def _printable(reason: str) -> str:
-    """A reason that quotes the peer, fit for a log: short, and on one line."""
-    short = reason[:_MAX_REASON_CHARACTERS]
+def printable(text: str, *, max_characters: int = 200) -> str:
+    """What a peer has said, or was quoted with, fit for a log or a terminal: short, and on one line."""
+    short = text[:max_characters]
     return "".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in short)
 
 
