@@ -22,11 +22,15 @@ from twisted.internet.interfaces import (
 from twisted.internet.tcp import Connection as TCPConnection
 from zope.interface import implementer
 
+from sockserv.wire.connection import Connection
 from sockserv.wire.outbox import Buffer
 
-__all__ = ["Outlet", "SocketOutlet", "TransportOutlet", "outlet_for"]
+__all__ = ["Outlet", "SocketOutlet", "TransportOutlet", "outlet_for", "pump"]
 
 _JOIN_BELOW_BYTES = 32 * 1024
+_TURN_BYTES = 256 * 1024
+"""After so many bytes in one go the reactor serves its other connections first."""
+
 _MAX_BUFFERS = 512  # far below any system's IOV_MAX
 
 
@@ -166,6 +170,24 @@ def outlet_for(transport: ITransport, refill: Callable[[], None]) -> Outlet:
     if isinstance(transport, TCPConnection) and not transport.TLS:
         return SocketOutlet(transport, refill)
     return TransportOutlet(transport, refill)
+
+
+def pump(connection: Connection, outlet: Outlet) -> None:
+    """Move what the connection has to send to the outlet, until that is blocked or had its turn.
+
+    The calls whose bytes have gone are told, so that their senders may add more at once.
+    """
+    until = connection.taken_bytes + _TURN_BYTES
+    while not outlet.is_blocked:
+        before = connection.taken_bytes
+        buffers = connection.data_to_send()
+        if not buffers:
+            break
+        outlet.write(buffers, connection.taken_bytes - before)
+        for call in connection.take_drained():
+            call.on_drained()  # type: ignore[attr-defined]  # the classes of net.calls have it
+        if connection.taken_bytes >= until and connection.has_data_to_send:
+            outlet.yield_turn()
 
 
 def _rest(buffers: Sequence[Buffer], sent: int) -> list[Buffer]:

@@ -34,7 +34,7 @@ from sockserv.net.body import Body
 from sockserv.net.calls import IncomingCall, OutgoingCall
 from sockserv.net.handlers import run_handler
 from sockserv.net.liveness import KEEPALIVE_TOKEN, Liveness, Pings, Verdict
-from sockserv.net.outlet import Outlet, outlet_for
+from sockserv.net.outlet import Outlet, outlet_for, pump
 from sockserv.net.settings import PeerSettings
 from sockserv.net.slots import SlotQueue
 from sockserv.wire import events
@@ -46,9 +46,6 @@ __all__ = ["Peer"]
 
 _LINGER_SECONDS: Final = 2.0
 """How long a peer may take to read our goodbye and to close its side."""
-
-_TURN_BYTES: Final = 256 * 1024
-"""After so many bytes in one go the reactor serves its other connections first."""
 
 
 class Peer(Protocol):
@@ -286,21 +283,10 @@ class Peer(Protocol):
         if self._depth or outlet is None:
             return
         connection = self.connection
-        until = connection.taken_bytes + _TURN_BYTES
-        while not outlet.is_blocked:
-            before = connection.taken_bytes
-            buffers = connection.data_to_send()
-            if not buffers:
-                break
-            outlet.write(buffers, connection.taken_bytes - before)
-            drained = connection.take_drained()
-            if drained:
-                self._depth += 1
-                for call in drained:
-                    call.on_drained()  # type: ignore[attr-defined]  # our classes have it
-                self._depth -= 1
-            if connection.taken_bytes >= until and connection.has_data_to_send:
-                outlet.yield_turn()
+        # Who may send again because of this must not begin another round.
+        self._depth += 1
+        pump(connection, outlet)
+        self._depth -= 1
         if connection.unsent_bytes > self.settings.limits.max_unsent_bytes:
             self._too_slow()
         elif self._is_closing:
