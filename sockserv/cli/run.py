@@ -65,8 +65,11 @@ def run_on_reactor(options: Options, work: Work) -> None:
 
 
 async def _do(work: Work, session: Session) -> None:
-    await work(session)
-    await session.output.flush()
+    try:
+        await work(session)
+    finally:
+        # What came before a failure has come.
+        await session.output.flush()
 
 
 def _silence_the_log() -> None:
