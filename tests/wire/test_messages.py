@@ -12,6 +12,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sockserv.errors import GoodbyeCode, ProtocolError
+from sockserv.testing.strategies import json_values
+from sockserv.testing.strategies import messages as any_message
 from sockserv.wire import messages
 from sockserv.wire.messages import (
     MAX_DEPTH,
@@ -32,8 +34,7 @@ from sockserv.wire.messages import (
     encode_value,
     name_of,
 )
-from tests.wire.strategies import json_values, quick
-from tests.wire.strategies import messages as any_message
+from tests.wire.properties import quick
 
 
 def refused(header: bytes) -> str:
@@ -57,13 +58,13 @@ def plain(message: Message) -> Any:
 
 
 @quick
-@given(any_message)
+@given(any_message())
 def test_what_is_written_is_read(message: Message) -> None:
     assert plain(decode_header(encode_header(message))) == plain(message)
 
 
 @quick
-@given(any_message, st.randoms(use_true_random=False))
+@given(any_message(), st.randoms(use_true_random=False))
 def test_the_order_of_keys_and_white_space_mean_nothing(message: Message, random: Any) -> None:
     keys = list(plain(message).items())
     random.shuffle(keys)
@@ -72,7 +73,7 @@ def test_the_order_of_keys_and_white_space_mean_nothing(message: Message, random
 
 
 @quick
-@given(any_message, st.data())
+@given(any_message(), st.data())
 def test_a_key_twice(message: Message, data: st.DataObject) -> None:
     header = encode_header(message)
     key = data.draw(st.sampled_from(sorted(plain(message))))
@@ -87,7 +88,7 @@ def test_any_bytes_are_a_message_or_a_breach(header: bytes) -> None:
 
 
 @quick
-@given(any_message, st.binary(max_size=4), st.data())
+@given(any_message(), st.binary(max_size=4), st.data())
 def test_a_message_with_a_mistake_in_it_too(
     message: Message, mistake: bytes, data: st.DataObject
 ) -> None:
@@ -282,7 +283,7 @@ def test_a_reason_is_short_and_on_one_line(header: bytes) -> None:
 
 
 @quick
-@given(json_values)
+@given(json_values())
 def test_a_value_comes_back(value: Any) -> None:
     assert decode_value(encode_value(value), object) == value
 
