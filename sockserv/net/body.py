@@ -48,27 +48,14 @@ class Body:
         return self
 
     async def __anext__(self) -> bytes:
-        piece = self._first
-        if piece is not None:
-            self._first = None
-            if not self._is_ended:
-                self._consume(len(piece))
-            return piece
-        if self._is_ended and not self._pieces and self._failure is None:
-            raise StopAsyncIteration
-        taken = await self._take()
+        taken = self._pop() or await self._take()
         if taken is None:
             raise StopAsyncIteration
         return taken[1]
 
     async def take(self) -> tuple[int, bytes] | None:
         """The next piece with the number of its stream; None at the end."""
-        piece = self._first
-        if piece is not None:
-            self._first = None
-            self._consume(len(piece))
-            return 0, piece
-        return await self._take()
+        return self._pop() or await self._take()
 
     async def read(self, *, max_bytes: int) -> bytes:
         """All that is left of the body, in one piece.
@@ -93,18 +80,25 @@ class Body:
         """
         self._sink = sink
 
+    def _pop(self) -> tuple[int, bytes] | None:
+        """The first piece that waits here, if one does."""
+        piece: bytes | bytearray | None
+        piece = self._first
+        stream = 0
+        if piece is not None:
+            self._first = None
+        elif self._pieces:
+            stream, piece = self._pieces.popleft()
+            if self._tails and self._tails.get(stream) is piece:
+                del self._tails[stream]
+        else:
+            return None
+        self._consume(len(piece))
+        return stream, bytes(piece)
+
     async def _take(self) -> tuple[int, bytes] | None:
+        """The next piece that comes."""
         while True:
-            if self._pieces:
-                stream, piece = self._pieces.popleft()
-                if self._tails and self._tails.get(stream) is piece:
-                    del self._tails[stream]
-                self._consume(len(piece))
-                return stream, bytes(piece)
-            if self._first is not None:
-                piece, self._first = self._first, None
-                self._consume(len(piece))
-                return 0, piece
             if self._failure is not None:
                 raise self._failure
             if self._is_ended:
@@ -113,6 +107,9 @@ class Body:
                 raise RuntimeError("the body is being read already: one reader at a time")
             self._waiting = Deferred(self._stop_waiting)
             await self._waiting
+            taken = self._pop()
+            if taken is not None:
+                return taken
 
     def _consume(self, count: int) -> None:
         call = self._call

@@ -263,8 +263,8 @@ class Peer(Protocol):
 
     def consume(self, call: CallState, count: int) -> None:
         """Bytes of a call's body were consumed: the peer may send as many more."""
-        self.connection.consume(call, count)
-        self.flush()
+        if self.connection.consume(call, count):
+            self.flush()
 
     # Output
 

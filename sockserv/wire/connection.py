@@ -147,13 +147,18 @@ class Connection(Receiver):
             self._outbox.drop(call)
             self._outbox.put_control(Cancel(call.number))
 
-    def consume(self, call: CallState, count: int) -> None:
-        """The user has consumed `count` bytes of the peer's body: let it send as many more."""
+    def consume(self, call: CallState, count: int) -> bool:
+        """The user has consumed `count` bytes of the peer's body: let it send as many more.
+
+        Returns whether the peer is told now, which it is by halves of the window.
+        """
         call.consumed += count
-        if call.is_receiving and call.consumed * 2 >= self._limits.window_bytes:
-            call.receive_credit += call.consumed
-            self._outbox.put_control(Window(call.number, call.consumed))
-            call.consumed = 0
+        if call.consumed * 2 < self._limits.window_bytes or not call.is_receiving:
+            return False
+        call.receive_credit += call.consumed
+        self._outbox.put_control(Window(call.number, call.consumed))
+        call.consumed = 0
+        return True
 
     def ping(self, token: int) -> None:
         """Ask the peer for a sign of life."""
