@@ -9,14 +9,14 @@ from typing import Any
 from urllib.parse import unquote, urlsplit
 
 import msgspec
-from twisted.internet.defer import Deferred
-from twisted.internet.defer import TimeoutError as DeferredTimeout
+from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.endpoints import HostnameEndpoint, UNIXClientEndpoint
 from twisted.internet.error import ConnectError as TwistedConnectError
-from twisted.internet.error import DNSLookupError
+from twisted.internet.error import ConnectingCancelledError, DNSLookupError
 from twisted.internet.interfaces import IStreamClientEndpoint
 from twisted.internet.protocol import Factory
 from twisted.internet.threads import deferToThreadPool
+from twisted.python.failure import Failure
 
 from sockserv import __version__
 from sockserv.client.client import Client
@@ -102,22 +102,29 @@ def connect_endpoint(
     connecting = _Connecting(reactor, limits or Limits(), name)
     done = Deferred.fromCoroutine(connecting.connect(endpoint, token))
 
-    def explain(failure: Any) -> Any:
+    def late(result: Any, _: float) -> Any:
+        # Cancelling an endpoint ends it with an error of its own making.
+        if isinstance(result, Failure):
+            raise ConnectError(f"{name} did not answer within {timeout_seconds:g} seconds")
+        return result
+
+    def explain(failure: Failure) -> Any:
         error = failure.value
         connecting.give_up()
-        if isinstance(error, DeferredTimeout):
-            raise ConnectError(
-                f"{name} did not answer within {timeout_seconds:g} seconds"
-            ) from None
+        if isinstance(error, ConnectingCancelledError):
+            raise CancelledError from None
         if isinstance(error, TwistedConnectError | DNSLookupError):
             raise ConnectError(f"cannot connect to {name}: {_reason(error)}") from None
         if isinstance(error, AuthenticationFailed):
             raise AuthenticationFailed(f"{name} refused the login: {error}") from None
         if isinstance(error, ConnectionEnded | Unavailable):
-            raise ConnectError(f"{name} did not let us in: {error}") from None
+            how = (
+                "did not let us in" if connecting.has_hello else "did not greet us as sockserv does"
+            )
+            raise ConnectError(f"{name} {how}: {error}") from None
         return failure
 
-    return done.addTimeout(timeout_seconds, reactor).addErrback(explain)
+    return done.addTimeout(timeout_seconds, reactor, onTimeoutCancel=late).addErrback(explain)
 
 
 class _Connecting:
@@ -152,6 +159,11 @@ class _Connecting:
         peer = await self._hello
         identity = await _login(peer, token)
         return Client(peer, identity, self._ended, server_name=self._name)
+
+    @property
+    def has_hello(self) -> bool:
+        """Whether a server has introduced itself."""
+        return self._peer is not None and self._peer.hello is not None
 
     def give_up(self) -> None:
         """The attempt has failed."""
