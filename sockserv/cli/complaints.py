@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import re
 from collections.abc import Mapping
 from typing import Any, Final
@@ -18,6 +19,7 @@ __all__ = ["DEBUG_VARIABLE", "Complaint", "complaint_about"]
 DEBUG_VARIABLE: Final = "SOCKSERV_DEBUG"
 """Set in the environment, it makes a failing command show where it failed."""
 
+_WHILE_WRITING: Final = {errno.EBADF, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.ENOSPC}
 _INNER_CAPITAL = re.compile(r"(?<!^)(?=[A-Z])")
 
 
@@ -57,9 +59,7 @@ def complaint_about(error: Exception) -> Complaint:
         case SockservError():
             status = status_of(error)
         case OSError():
-            # Nobody but click, with the help, writes or reads without saying what it is about.
-            reason = (error.strerror or message).lower()
-            message, status = f"cannot write to standard output: {reason}", ExitStatus.FAILED
+            message, status = _about_the_system(error), ExitStatus.FAILED
         case _:
             message = (
                 f"this should not have happened: {type(error).__name__}: {error} "
@@ -72,6 +72,14 @@ def complaint_about(error: Exception) -> Complaint:
 def _name_of(error: Exception) -> str:
     """`ConnectError` is `connect-error`."""
     return _INNER_CAPITAL.sub("-", type(error).__name__).lower()
+
+
+def _about_the_system(error: OSError) -> str:
+    reason = (error.strerror or str(error)).lower()
+    if error.errno in _WHILE_WRITING:
+        # Only click, with the help, writes without saying what it is about.
+        return f"cannot write to standard output: {reason}"
+    return f"the system refuses: {reason}"
 
 
 def _about_usage(error: click.UsageError) -> str:

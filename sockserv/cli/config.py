@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 __all__ = ["command"]
 
 
-@click.group("config", cls=Group)
+@click.group("config", cls=Group, epilog="Example:  sockserv config check sockserv.toml")
 def command() -> None:
     """Look over the daemon's settings."""
 

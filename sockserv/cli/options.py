@@ -156,8 +156,8 @@ def _common_options(*, with_environment: bool) -> list[click.Parameter]:
             "--server",
             metavar="URL",
             envvar="SOCKSERV_SERVER",
-            help="The daemon to call: tcp://HOST:PORT or unix:///PATH. "
-            "Without it, the one of this account.  [env: SOCKSERV_SERVER]",
+            help="The daemon to call: tcp://HOST:PORT or unix:///PATH; "
+            "without it, the one of this account.  [env: SOCKSERV_SERVER]",
         ),
         option(
             "--state",
@@ -175,7 +175,7 @@ def _common_options(*, with_environment: bool) -> list[click.Parameter]:
             "--timeout",
             metavar="SECONDS",
             type=Seconds(),
-            help="How long the daemon may take to let us in.  [default: 10]",
+            help="How long connecting and logging in may take.  [default: 10]",
         ),
         option(
             "--json",

@@ -34,23 +34,22 @@ Examples:
     "--count",
     type=click.IntRange(min=0),
     default=_DEFAULT_COUNT,
-    show_default=True,
     metavar="N",
-    help="How many round trips; 0: until Ctrl-C.",
+    help=f"How many round trips; 0: on and on, until Ctrl-C.  [default: {_DEFAULT_COUNT}]",
 )
 @click.option(
     "-i",
     "--interval",
     type=Seconds(may_be_zero=True),
     metavar="SECONDS",
-    help="The pause between two.  [default: 0; 1 with --count 0]",
+    help="The pause between two.  [default: 0, or 1 with --count 0]",
 )
 @pass_app
 def command(app: App, count: int, interval: float | None) -> None:
     """Measure round trips to the daemon.
 
-    A round trip goes past all services: what it takes is the way there and back. --timeout is
-    for each of them, too.
+    A round trip goes past all services: what it takes is the way there and back. Each may take as
+    long as --timeout says. Ctrl-C ends it with the summary, and is a success if an answer came.
     """
     if interval is None:
         interval = 0.0 if count else 1.0
@@ -100,6 +99,8 @@ async def _ping(session: Session, count: int, pause: float) -> None:
             # Ctrl-C is the usual way to end it.
             if not tally.count:
                 raise
+            # The terminal has just shown ^C.
+            await session.show("")
         await _show_summary(session, tally)
     finally:
         await client.close()
@@ -112,7 +113,8 @@ async def _measure(
     from twisted.internet.task import deferLater
 
     timeout = session.options.timeout
-    await session.show(f"{client.server_name}, {client.server_agent}, as {client.identity}")
+    who = "without a login" if client.identity is None else f"as {client.identity}"
+    await session.show(f"{client.server_name} ({client.server_agent}), {who}")
     while not count or tally.count < count:
         if tally.count and pause:
             await deferLater(session.clock, pause)

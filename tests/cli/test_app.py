@@ -19,7 +19,7 @@ def test_every_command_has_help(command: list[str], option: str) -> None:
     assert result.return_value == 0
     assert result.stdout.startswith(f"Usage: {' '.join(['sockserv', *command])} ")
     assert "--server URL" in result.stdout
-    assert command == ["config"] or "Examples:" in result.stdout
+    assert "Example" in result.stdout
     assert max(map(len, result.stdout.splitlines())) <= 80
 
 

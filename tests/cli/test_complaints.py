@@ -91,6 +91,12 @@ def test_help_that_cannot_be_written() -> None:
     assert complaint.status == 1
 
 
+def test_too_much_for_the_system() -> None:
+    complaint = complaint_about(OSError(24, "Too many open files"))
+    assert complaint.message == "the system refuses: too many open files"
+    assert complaint.status == 1
+
+
 def test_a_mistake_of_ours() -> None:
     complaint = complaint_about(KeyError("x"))
     assert complaint.message.startswith("this should not have happened: KeyError: 'x'")

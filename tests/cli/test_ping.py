@@ -10,10 +10,11 @@ from twisted.internet.defer import CancelledError, Deferred
 from sockserv import __version__
 from sockserv.cli.session import Session
 from sockserv.errors import ConnectionEnded, DeadlineExceeded
-from sockserv.testing import Link, MemoryServer
+from sockserv.testing import OWNER, Link, MemoryServer
+from sockserv.trust import Anonymous
 from tests.cli.fakes import Written, assert_hung_up, session_with, work_of
 
-HEAD = f"the server, sockserv/{__version__}, as owner\n"
+HEAD = f"the server (sockserv/{__version__}), as owner\n"
 
 
 def work(session: Session, *arguments: str) -> Deferred[None]:
@@ -85,7 +86,7 @@ def test_ctrl_c_is_a_good_end_and_shows_the_summary() -> None:
         running.cancel()
         memory.run(running)
         assert output.content.decode().endswith(
-            "1 round trip: min 0.000 ms, median 0.000 ms, max 0.000 ms\n"
+            "\n\n1 round trip: min 0.000 ms, median 0.000 ms, max 0.000 ms\n"
         )
 
 
@@ -127,3 +128,10 @@ def test_the_daemon_dies() -> None:
         with pytest.raises(ConnectionEnded):
             memory.run(running, max_seconds=2.0)
         assert b"1 round trip: min" in output.content
+
+
+def test_a_daemon_that_asks_for_no_login() -> None:
+    with MemoryServer([], authenticator=Anonymous(OWNER)) as memory:
+        output = Written()
+        memory.run(work(session_with(memory, output=output), "-c", "1"))
+        assert output.content.decode().startswith(HEAD.replace("as owner", "without a login"))

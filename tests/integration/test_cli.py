@@ -201,7 +201,7 @@ class TestPing:
         result = daemon.run("ping", "--count", "3")
         assert (result.returncode, result.stderr) == (0, b"")
         head, *round_trips, summary = result.stdout.decode().splitlines()
-        assert head == f"{daemon.url}, sockserv/{__version__}, as owner"
+        assert head == f"{daemon.url} (sockserv/{__version__}), as owner"
         assert [line.partition(":")[0] for line in round_trips] == ["1", "2", "3"]
         assert summary.startswith("3 round trips: min ")
 
