@@ -84,11 +84,9 @@ class IncomingCall(RunningCall, eq=False):
     _running: Deferred[Any] | None = None
     _failure: Exception | None = None
 
-    def begin(self, peer: Peer) -> None:
-        """Start on the connection it came on: keep to the caller's deadline, expect more body."""
-        self.peer = peer
-        if self.request.timeout is not None:
-            self._start_timer(self.request.timeout, self._expire)
+    def start_timer(self, timeout_seconds: float) -> None:
+        """Keep to the caller's deadline."""
+        self._start_timer(timeout_seconds, self._expire)
 
     @property
     def op(self) -> str:

@@ -24,6 +24,9 @@ _log = Logger()
 def run_handler(call: IncomingCall) -> None:
     """Have the call handled; it ends now if its handler waits for nothing, or else later."""
     try:
+        timeout_seconds = call.request.timeout
+        if timeout_seconds is not None:
+            call.start_timer(timeout_seconds)
         result = call.peer.settings.handle(call)
         if result is None:
             call.reply(NOTHING)

@@ -106,7 +106,7 @@ class Peer(Protocol):
             for event in self.connection.receive(data):
                 self._liveness.has_heard = True
                 if event.__class__ is IncomingCall:
-                    event.begin(self)
+                    event.peer = self
                     run_handler(event)
                 else:
                     _ACTIONS[event.__class__](self, event)

@@ -27,9 +27,10 @@ class Echo(Service):
         """The body, of any size, in the order and at the pace of its coming."""
         if call.args.upper:
             return self._echo_upper(call)
-        if call.whole_body is None:
+        body = call.whole_body
+        if body is None:
             return self._echo(call)
-        call.send_last(call.whole_body)
+        call.send_last(body)
         return None
 
     async def _echo(self, call: Call[EchoArguments]) -> None:

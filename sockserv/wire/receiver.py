@@ -146,13 +146,23 @@ class Receiver:
         """What a part of a frame means: the event, if it makes one."""
         if message is None:
             return self._more_body(body, remaining)
-        if self.phase is Phase.OPEN:
-            if message.__class__ is Open:  # by far the most frequent
-                return self._receive_open(message, body, remaining)
+        if self.phase is not Phase.OPEN:
+            if self.phase is Phase.CLOSED:
+                return None
+            self._check_early(message)
+        if message.__class__ is not Open:
             return _RECEIVERS[message.__class__](self, message, body, remaining)
-        if self.phase is Phase.CLOSED:
+        calls = self.calls
+        call = calls.new_incoming(message, body, remaining, self.peer_limits.window_bytes)
+        if remaining:
+            self._current = call
+            self._current_message = message
+        incoming = calls.incoming
+        if len(incoming) >= self._limits.max_calls or self._is_draining:
+            self._refuse(call)
             return None
-        return self._receive_early(message, body, remaining)
+        incoming[call.number] = call
+        return call
 
     @property
     def is_inside_header(self) -> bool:
@@ -164,7 +174,7 @@ class Receiver:
         """Whether the peer could end the stream here without cutting a frame."""
         return self._reader.is_between_frames
 
-    def _receive_early(self, message: Message, body: bytes, remaining: int) -> Event | None:
+    def _check_early(self, message: Message) -> None:
         """The first message has to be a hello, and what follows a login."""
         if isinstance(message, Goodbye):
             pass
@@ -185,7 +195,6 @@ class Receiver:
             )
         elif message.size or not message.end:
             raise ProtocolError(GoodbyeCode.LOGIN_REQUIRED, "a login came with a body")
-        return _RECEIVERS[message.__class__](self, message, body, remaining)
 
     def _receive_hello(self, hello: Hello, body: bytes, remaining: int) -> Event:
         if self.phase is not Phase.AWAITING_HELLO:
@@ -203,18 +212,6 @@ class Receiver:
         else:
             self.accept_login()
         return HelloReceived(hello)
-
-    def _receive_open(self, request: Open, body: bytes, remaining: int) -> Event | None:
-        call = self.calls.new_incoming(request, body, remaining, self.peer_limits.window_bytes)
-        if remaining:
-            self._current = call
-            self._current_message = request
-        incoming = self.calls.incoming
-        if len(incoming) >= self._limits.max_calls or self._is_draining:
-            self._refuse(call)
-            return None
-        incoming[call.number] = call
-        return call
 
     def _refuse(self, call: CallState) -> None:
         error: CallError
@@ -360,7 +357,6 @@ class Receiver:
 
 _RECEIVERS: Mapping[type, Callable[[Receiver, Any, bytes, int], Event | None]] = {
     Hello: Receiver._receive_hello,
-    Open: Receiver._receive_open,
     Data: Receiver._receive_data,
     Reply: Receiver._receive_reply,
     Error: Receiver._receive_error,
