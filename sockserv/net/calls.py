@@ -223,8 +223,9 @@ class IncomingCall(RunningCall, eq=False):
             self._wake_senders()
 
     def _check_open(self) -> None:
-        if self.is_ended:
-            raise CallEnded(f"call {self.number}, {self.op}, has ended already")
+        # What is sent in a cancelled call is dropped, so that nothing would make its sender wait.
+        if self.is_ended or self.is_cancelled:
+            raise CallEnded(f"nobody waits for the answer of call {self.number}, {self.op}, any more")
 
     def _expire(self) -> None:
         error = DeadlineExceeded(
@@ -326,8 +327,9 @@ class OutgoingCall(RunningCall, eq=False):
 
     def give_up(self, failure: Exception) -> None:
         """Give the call up for a reason, which whoever waits gets."""
-        self.peer.cancel(self)
         self.finish(failure=failure)
+        # Who waited to send must know by now: there is nothing left to wait for.
+        self.peer.cancel(self)
 
     def _check_open(self) -> None:
         if self._is_done:

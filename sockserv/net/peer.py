@@ -82,10 +82,11 @@ class Peer(Protocol):
         self._liveness = Liveness(settings.clock.seconds())
 
     def __repr__(self) -> str:
-        transport = self.transport
-        where = transport.getPeer() if transport is not None else "no transport"
-        who = getattr(self.identity, "name", None) or "nobody yet"
-        return f"<{who} at {where}>"
+        address: Any = None if self.transport is None else self.transport.getPeer()
+        # IPv4 and IPv6 addresses have these; a client on a Unix socket has no address at all.
+        host, port = getattr(address, "host", None), getattr(address, "port", None)
+        where = "a local socket" if host is None else f"{host} port {port}"
+        return f"<{getattr(self.identity, 'name', None) or 'nobody yet'} at {where}>"
 
     # The transport
 
