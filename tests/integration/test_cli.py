@@ -60,11 +60,14 @@ class Daemon:
         )
         return cast("subprocess.CompletedProcess[bytes]", result)
 
-    def start(self, *arguments: str, **settings: Any) -> subprocess.Popen[bytes]:
-        """`sockserv` with these arguments, running, with pipes for its streams."""
+    def start(self, *arguments: str, shell: str = "", **settings: Any) -> subprocess.Popen[bytes]:
+        """`sockserv` with these arguments, running, with pipes for its streams.
+
+        `shell` is what a shell does before it becomes the command.
+        """
         pipes = dict.fromkeys(("stdin", "stdout", "stderr"), subprocess.PIPE)
         process = subprocess.Popen(
-            [*SOCKSERV, *arguments],
+            ["sh", "-c", f'{shell}\nexec "$@"', "sh", *SOCKSERV, *arguments],
             env=environment(SOCKSERV_STATE=str(self.state)),
             **(pipes | settings),
         )
@@ -391,10 +394,7 @@ class TestSignals:
         finish(process)
 
     def test_one_that_the_parent_ignores(self, daemon: Daemon) -> None:
-        def ignore() -> None:
-            signal.signal(signal.SIGINT, signal.SIG_IGN)
-
-        process = daemon.start("echo", preexec_fn=ignore)
+        process = daemon.start("echo", shell="trap '' INT")
         assert process.stdin is not None
         assert process.stdout is not None
         process.stdin.write(b"x")
@@ -435,7 +435,7 @@ class TestStandardStreams:
         ],
     )
     def test_one_is_closed(self, daemon: Daemon, file: int, message: bytes) -> None:
-        process = daemon.start("echo", preexec_fn=lambda: os.close(file))
+        process = daemon.start("echo", shell=f"exec {file}>&-")
         output, errors = process.communicate(b"hello" if file else None, timeout=DEADLINE_SECONDS)
         assert errors == message
         assert (process.returncode, output) == ((1, b"") if message else (0, b"hello"))
