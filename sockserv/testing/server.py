@@ -31,6 +31,8 @@ T = TypeVar("T")
 OWNER: Final = Identity("owner", frozenset({EVERYTHING}))
 """Who a client is when a test does not say it: somebody who may do everything."""
 
+_ENOUGH_BYTES: Final = 16 * 1024 * 1024
+
 
 class HandlerFailed(SockservError, AssertionError):
     """A handler failed in a way that it did not foresee; the message has its traceback."""
@@ -137,7 +139,7 @@ class MemoryServer:
         self.run(connectProtocol(self._endpoint.client(link), raw))
         if identity is not None:
             raw.send_hello()
-            token = self._known.token_of(identity)
+            token = self.token_of(identity)
             raw.send(
                 {
                     "type": "open",
@@ -152,6 +154,10 @@ class MemoryServer:
             if answer["type"] != "reply":
                 raise AuthenticationFailed(f"the login of {identity.name} failed: {answer}")
         return raw
+
+    def token_of(self, identity: Identity) -> str:
+        """A token by which the server knows `identity`, for logins made by hand."""
+        return self._known.token_of(identity)
 
     # Turns and time
 
@@ -172,16 +178,18 @@ class MemoryServer:
         """Let time pass; see `MemoryNetwork.advance`."""
         self.network.advance(seconds)
 
-    def read(self, call: OutgoingCall) -> bytes:
+    def read(self, call: OutgoingCall, *, enough_bytes: int = _ENOUGH_BYTES) -> bytes:
         """What has come of an answer by now, and has not been read.
 
-        Raises what the call has failed with, once all before that is read.
+        Goes on while reading makes more come, until it is `enough_bytes` or a little more. Raises what the call has failed with, once all before that is read.
         """
-        pieces: list[bytes] = []
+        answer = bytearray()
 
         async def read() -> None:
             async for piece in call.body:
-                pieces.append(piece)
+                answer.extend(piece)
+                if len(answer) >= enough_bytes:
+                    break
 
         reading = Deferred.fromCoroutine(read())
         self.flush()
@@ -191,9 +199,9 @@ class MemoryServer:
         except CancelledError:
             pass  # there is more to come
         except SockservError:
-            if not pieces:
+            if not answer:
                 raise
-        return b"".join(pieces)
+        return bytes(answer)
 
     # The end
 
