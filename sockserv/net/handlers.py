@@ -11,7 +11,7 @@ from twisted.internet.defer import CancelledError, Deferred
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
-from sockserv.errors import CallCancelled, CallError, InternalError
+from sockserv.errors import CallCancelled, CallEnded, CallError, InternalError
 from sockserv.net.calls import IncomingCall
 from sockserv.net.driver import resume
 from sockserv.wire.messages import NOTHING, encode_value
@@ -69,7 +69,7 @@ def _encode(result: Any) -> Raw:
 
 def _fail(failure: Failure, call: IncomingCall) -> None:
     error = failure.value
-    if isinstance(error, CancelledError):
+    if isinstance(error, CancelledError) or (isinstance(error, CallEnded) and call.is_cancelled):
         error = CallCancelled("the call was cancelled")
     elif not isinstance(error, CallError):
         if not call.is_ended:
