@@ -140,7 +140,10 @@ class Client:
 
     def ping(self) -> Deferred[None]:
         """A round trip to the server, past all its services; the Deferred fires when it is back."""
-        return self._peer.ping()
+        try:
+            return self._peer.ping()
+        except SockservError as error:
+            return fail(error)
 
     def close(self) -> Deferred[None]:
         """End all calls and the connection; fires when it is closed. May be called again."""

@@ -154,14 +154,14 @@ class Peer(Protocol):
             call.body.feed(0, event.body)
         call.finish(result=event.reply.result)
         if self._slots is not None:
-            self._slots.let_one_in()
+            self._slots.let_in(self.connection.can_open)
 
     def _on_failed(self, event: events.CallFailed) -> None:
         call: OutgoingCall = event.call
         error = event.error
         call.finish(failure=error_from_wire(error.code, error.message, error.details))
         if self._slots is not None:
-            self._slots.let_one_in()
+            self._slots.let_in(self.connection.can_open)
 
     def _on_cancelled(self, event: events.CallCancelled) -> None:
         call: IncomingCall = event.call
@@ -174,8 +174,7 @@ class Peer(Protocol):
     def _on_goodbye(self, event: events.GoodbyeReceived) -> None:
         code, why = printable(event.goodbye.code), printable(event.goodbye.message)
         if code in (GoodbyeCode.DONE, GoodbyeCode.SHUTTING_DOWN):
-            self._failure = Unavailable(f"the peer is going away: {why}")
-            self._is_draining = True
+            self._open_no_more(Unavailable(f"the peer is going away: {why}"))
             return
         self._log.info("{peer} ended the connection: {code}: {why}", peer=self, code=code, why=why)
         self._end_calls(ConnectionEnded(f"the peer ended the connection: {why} ({code})"))
@@ -313,10 +312,15 @@ class Peer(Protocol):
         """Take no new calls, let the running ones end, then close."""
         if self._is_closing or self._is_draining:
             return
-        self._is_draining = True
-        self._failure = Unavailable(message)
+        self._open_no_more(Unavailable(message))
         self.connection.goodbye(code, message)
         self.flush()
+
+    def _open_no_more(self, why: Unavailable) -> None:
+        self._is_draining = True
+        self._failure = why
+        if self._slots is not None:
+            self._slots.fail(why)
 
     def close(self, code: GoodbyeCode, message: str) -> None:
         """Say goodbye, end all calls and close, at once."""

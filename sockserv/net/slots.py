@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Callable
 
 from twisted.internet.defer import Deferred, TimeoutError
 from twisted.internet.interfaces import IReactorTime
@@ -52,9 +53,10 @@ class SlotQueue:
         # Nothing left is not the same as no limit.
         return max(1e-3, timeout_seconds - (self._clock.seconds() - began))
 
-    def let_one_in(self) -> None:
-        """A slot is free."""
-        if self._waiting:
+    def let_in(self, has_room: Callable[[], bool]) -> None:
+        """A slot is free: let one in, or more as long as there is room."""
+        # Who is let in may find that it cannot be sent at all, and leave the slot to the next one.
+        while self._waiting and has_room():
             self._waiting.popleft().callback(None)
 
     def fail(self, failure: Exception) -> None:

@@ -103,10 +103,13 @@ class Channel:
         self._travelling: deque[tuple[float, bytes]] = deque()
         self._travelling_bytes = 0
         self._timer: IDelayedCall | None = None
+        self._schedule: Callable[[Callable[[], object]], None] | None = None
 
     def __repr__(self) -> str:
-        state = ", stalled" if self._is_stalled else ""
-        if not self._is_stalled and not self._target.is_reading:
+        state = ""
+        if self._is_stalled:
+            state = ", stalled"
+        elif self._schedule is not None and not self._target.is_reading:
             state = ", not being read"
         return f"<{self.delivered_bytes} bytes delivered, {self.waiting_bytes} waiting{state}>"
 
@@ -139,6 +142,8 @@ class Channel:
         self._schedule = turns.call_soon
         self._source = source
         self._target = target
+        if self._cut_at_bytes is not None:
+            self.wake()
 
     def push(self, data: bytes) -> None:
         """Take what was written."""
@@ -148,12 +153,11 @@ class Channel:
         self._pieces.append(data)
         self._ready_bytes += len(data)
         if not self._is_scheduled:
-            self._is_scheduled = True
-            self._schedule(self._deliver)
+            self.wake()
 
     def wake(self) -> None:
         """Look in a later turn for what there is to do."""
-        if not self._is_scheduled:
+        if not self._is_scheduled and self._schedule is not None:
             self._is_scheduled = True
             self._schedule(self._deliver)
 

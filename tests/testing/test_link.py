@@ -409,6 +409,17 @@ def test_a_cut_at_a_place_that_is_passed_already() -> None:
     assert pair.client.ends == pair.server.ends == ["ConnectionLost"]
 
 
+def test_a_link_can_be_tuned_before_it_joins_anything() -> None:
+    link = Link()
+    assert "not joined" in repr(link)
+    assert repr(link.to_client) == "<0 bytes delivered, 0 waiting>"
+    link.to_server.cut_after(0)
+    link.to_client.stall()
+    pair = Pair(link)
+    pair.flush()
+    assert pair.server.ends == pair.client.ends == ["ConnectionLost"]
+
+
 # Half-close
 
 
