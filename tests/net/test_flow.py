@@ -46,15 +46,16 @@ def test_a_handler_that_does_not_read_pauses_the_caller() -> None:
         sender = Sender(call)
         memory.flush()
         # A window at the server, and a buffer here.
-        assert sender.sent_bytes == 2 * WINDOW
+        at_rest = sender.sent_bytes
+        assert WINDOW < at_rest <= 2 * WINDOW
         assert link.to_server.delivered_bytes < WINDOW + 2000
         read = 0
-        while sender.sent_bytes == 2 * WINDOW:
+        while sender.sent_bytes == at_rest:
             read += memory.run(_read(probe.calls[0]))
             memory.flush()
         # Credit comes by halves of a window, and a sender goes on when half of its buffer is free.
         assert WINDOW / 2 <= read <= 1.5 * WINDOW
-        assert sender.sent_bytes <= 2 * WINDOW + read
+        assert sender.sent_bytes <= at_rest + read + 500
         sender.done.addErrback(lambda failure: None)
 
 
@@ -116,7 +117,7 @@ def test_two_that_flood_each_other_and_do_not_read(buffer_bytes: int, fragments:
         calls = [memory.run(client.open("probe.flood")) for _ in range(5)]
         senders = [Sender(call) for call in calls]
         memory.flush()
-        assert [sender.sent_bytes for sender in senders] == [2 * WINDOW] * 5
+        assert all(WINDOW < sender.sent_bytes <= 2 * WINDOW for sender in senders)
         memory.run(client.ping())
         assert memory.run(client.call("echo", body=b"still here")).body == b"still here"
         for call, sender in zip(calls, senders, strict=True):
