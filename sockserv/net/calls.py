@@ -26,6 +26,9 @@ __all__ = ["IncomingCall", "OutgoingCall"]
 
 _HELD_BELOW_BYTES: Final = 16 * 1024
 _FILE_PIECE_BYTES: Final = 256 * 1024
+_MIN_PIECE_BYTES: Final = 256
+"""A piece that waits to be sent counts for no less: its message and a view of it take memory, too."""
+
 _NULL: Final = Raw(b"null")
 
 
@@ -41,16 +44,21 @@ class RunningCall(CallState, eq=False):
         peer = self.peer
         peer.send(self, data, stream=stream)
         limit = peer.settings.limits.send_buffer_bytes
-        while self.queued_bytes > limit and not self.is_ended:
+        while self._unsent_cost > limit and not self.is_ended:
             waiting: Deferred[None] = Deferred()
             if self._drained is None:
                 self._drained = []
             self._drained.append(waiting)
             await waiting
 
+    @property
+    def _unsent_cost(self) -> int:
+        """What waits to be sent, in bytes; of tiny pieces it is not their bytes that count."""
+        return max(self.queued_bytes, _MIN_PIECE_BYTES * len(self.queue or ()))
+
     def on_drained(self) -> None:
         """Some queued bytes have gone; lets those go on who wait for it."""
-        if self._drained and self.queued_bytes * 2 <= self.peer.settings.limits.send_buffer_bytes:
+        if self._drained and self._unsent_cost * 2 <= self.peer.settings.limits.send_buffer_bytes:
             self._wake_senders()
 
     def _wake_senders(self) -> None:

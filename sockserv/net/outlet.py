@@ -186,14 +186,17 @@ def pump(connection: Connection, outlet: Outlet) -> None:
     The calls whose bytes have gone are told, so that their senders may add more at once.
     """
     until = connection.taken_bytes + _TURN_BYTES
-    while not outlet.is_blocked:
+    while True:
+        # Calls are dropped while nothing can be written, too, and must not be held for that.
+        for call in connection.take_drained():
+            call.on_drained()  # type: ignore[attr-defined]  # the classes of net.calls have it
+        if outlet.is_blocked:
+            break
         before = connection.taken_bytes
         buffers = connection.data_to_send()
         if not buffers:
             break
         outlet.write(buffers, connection.taken_bytes - before)
-        for call in connection.take_drained():
-            call.on_drained()  # type: ignore[attr-defined]  # the classes of net.calls have it
         if connection.taken_bytes >= until and connection.has_data_to_send:
             outlet.yield_turn()
 

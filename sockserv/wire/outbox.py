@@ -124,6 +124,10 @@ class Outbox:
             call.queue.clear()
             call.queued_bytes = 0
             self.drained.append(call)
+        if call.is_ready and self._ready is not None:
+            # Left in the line it would be held, and all that came with it, until it is its turn.
+            call.is_ready = False
+            self._ready.remove(call)
 
     def take(self) -> list[Buffer]:
         """The next bytes to send, about as many as should be handed to a transport at once."""
