@@ -74,10 +74,9 @@ class SocketOutlet:
         self._send = handle.send
         self._sendmsg = handle.sendmsg
         self._unsent: list[Buffer] = []
-        # Registering asks for data at once.
-        self.is_blocked = True
-        transport.registerProducer(self, False)
+        # Registering asks for data at once, which is passed over.
         self.is_blocked = False
+        transport.registerProducer(self, False)
 
     def write(self, buffers: Sequence[Buffer], size: int) -> None:
         """Send; what the socket does not take is kept until it is writable."""
