@@ -135,6 +135,8 @@ class _Dispatcher:
     ) -> None:
         self._authenticator = authenticator
         self._max_login_attempts = limits.max_login_attempts
+        # The connections that wait for an authenticator which takes its time.
+        self._checking: set[Peer] = set()
         self._operations: dict[str, Operation] = {}
         for service in services:
             for name, operation in service.operations().items():
@@ -166,13 +168,23 @@ class _Dispatcher:
         if peer.identity is not None:
             raise PermissionDenied(f"this connection is logged in as {peer.identity.name} already")
         try:
-            identity = await self._identify(method, call.request.args)
+            if peer in self._checking:
+                # Otherwise as many could be tried at once as there may be calls.
+                raise AuthenticationFailed("another login is being checked: wait for its answer")
+            identity = await self._check(peer, method, call.request.args)
         except (AuthenticationFailed, InvalidArgument) as error:
             self._login_failed(call, method, error)
             raise
         peer.login(identity)
         self._log.info("{peer} logged in by {method}", peer=peer, method=method)
         return {"identity": identity.name}
+
+    async def _check(self, peer: Peer, method: str, arguments: msgspec.Raw) -> Identity:
+        self._checking.add(peer)
+        try:
+            return await self._identify(method, arguments)
+        finally:
+            self._checking.discard(peer)
 
     async def _identify(self, method: str, arguments: msgspec.Raw) -> Identity:
         if method not in self._authenticator.methods:
