@@ -26,6 +26,7 @@ from sockserv.errors import (
     ConnectionEnded,
     StateError,
     Unavailable,
+    UnexpectedResult,
     UnknownOperation,
 )
 from sockserv.limits import Limits
@@ -35,7 +36,7 @@ from sockserv.net.peer import Peer
 from sockserv.net.settings import PeerSettings
 from sockserv.state import StateDirectory
 from sockserv.wire.connection import Role
-from sockserv.wire.messages import LOGIN_PREFIX, decode_value, encode_value
+from sockserv.wire.messages import LOGIN_PREFIX, encode_value
 
 __all__ = ["connect", "connect_endpoint"]
 
@@ -117,7 +118,7 @@ def connect_endpoint(
             raise ConnectError(f"cannot connect to {name}: {_reason(error)}") from None
         if isinstance(error, AuthenticationFailed):
             raise AuthenticationFailed(f"{name} refused the login: {error}") from None
-        if isinstance(error, ConnectionEnded | Unavailable):
+        if isinstance(error, ConnectionEnded | Unavailable | UnexpectedResult):
             how = (
                 "did not let us in" if connecting.has_hello else "did not greet us as sockserv does"
             )
@@ -195,7 +196,7 @@ async def _login(peer: Peer, token: str | None) -> str | None:
     if "token" not in methods:
         raise AuthenticationFailed(f"it takes no tokens, but {', '.join(methods)}")
     call = await peer.open(f"{LOGIN_PREFIX}token", encode_value({"token": token}), end=True)
-    result = decode_value(await call.raw_result(), _LoginResult)
+    result: _LoginResult = await call.result(_LoginResult)
     return result.identity
 
 
