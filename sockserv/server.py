@@ -103,7 +103,7 @@ class Server:
     def stop(self) -> Deferred[None]:
         """Stop accepting, say goodbye, let running calls end until the deadline, then cut.
 
-        Fires when the last connection is gone.
+        Fires when the last connection is gone. A server that was stopped stays so.
         """
         return Deferred.fromCoroutine(self._stop())
 

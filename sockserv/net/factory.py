@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Final
+
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IAddress, IDelayedCall
 from twisted.internet.protocol import Factory, Protocol
@@ -13,6 +15,8 @@ from sockserv.net.settings import PeerSettings
 from sockserv.wire.messages import Goodbye, encode_frame
 
 __all__ = ["PeerFactory", "PeerSet"]
+
+_SHUTTING_DOWN: Final = "the server is shutting down"
 
 
 class PeerSet:
@@ -29,6 +33,8 @@ class PeerSet:
         self._peers: set[Peer] = set()
         self._tick: IDelayedCall | None = None
         self._empty: list[Deferred[None]] = []
+        self.is_draining = False
+        """Whether no more connections are wanted, for good."""
 
     def __len__(self) -> int:
         return len(self._peers)
@@ -59,8 +65,9 @@ class PeerSet:
 
         Fires when the last connection is lost; cancelling it changes nothing for the connections.
         """
+        self.is_draining = True
         for peer in tuple(self._peers):
-            peer.drain(GoodbyeCode.SHUTTING_DOWN, "the server is shutting down")
+            peer.drain(GoodbyeCode.SHUTTING_DOWN, _SHUTTING_DOWN)
         done: Deferred[None] = Deferred(lambda waiting: self._empty.remove(waiting))
         if not self._peers:
             done.callback(None)
@@ -88,8 +95,8 @@ class PeerSet:
 class _Refusal(Protocol):
     """Says goodbye to a connection for which there is no room."""
 
-    def __init__(self, goodbye: bytes) -> None:
-        self._goodbye = goodbye
+    def __init__(self, code: GoodbyeCode, why: str) -> None:
+        self._goodbye = encode_frame(Goodbye(code.value, why))
 
     def connectionMade(self) -> None:
         assert self.transport is not None
@@ -113,6 +120,8 @@ class PeerFactory(Factory):
         """A peer, or a refusal when a limit is reached."""
         limits = self._settings.limits
         count = len(self._peers)
+        if self._peers.is_draining:
+            return _Refusal(GoodbyeCode.SHUTTING_DOWN, _SHUTTING_DOWN)
         if count >= limits.max_connections:
             return self._refuse(addr, f"{count} connections are open, which is the limit")
         # Counting takes time, and is of interest only when there are as many at all.
@@ -132,4 +141,4 @@ class PeerFactory(Factory):
                 count=self._refused,
                 why=why,
             )
-        return _Refusal(encode_frame(Goodbye(GoodbyeCode.TOO_MANY_CONNECTIONS.value, why)))
+        return _Refusal(GoodbyeCode.TOO_MANY_CONNECTIONS, why)

@@ -130,7 +130,7 @@ def test_what_may_wait_to_be_sent(past: int) -> None:
     with MemoryServer([Probe()], limits=Limits(window_bytes=1)) as memory:
         client = memory.connect(limits=Limits(send_buffer_bytes=5000))
         call = memory.run(client.open("probe.hold"))
-        sending = Deferred.fromCoroutine(call.send(bytes(5001 - piece + past * piece)))
+        sending = Deferred.fromCoroutine(call.send(bytes(5001 + (1 if past else -piece))))
         memory.flush()
         assert sending.called is not bool(past)
         call.cancel()
