@@ -21,10 +21,21 @@ import attrs
 
 from sockserv.errors import ConfigError
 
-__all__ = ["DEFAULT_ENDPOINT", "Endpoint", "TcpEndpoint", "UnixEndpoint", "parse_endpoint"]
+__all__ = [
+    "DEFAULT_BACKLOG",
+    "DEFAULT_ENDPOINT",
+    "Endpoint",
+    "TcpEndpoint",
+    "UnixEndpoint",
+    "parse_endpoint",
+]
 
 DEFAULT_PORT = 7700
 DEFAULT_ENDPOINT = f"tcp:{DEFAULT_PORT}:interface=127.0.0.1"
+
+DEFAULT_BACKLOG = 1024
+"""How many connections may wait to be accepted. Beyond that the system makes clients wait for a second and
+more, and with Twisted's own 50 it does so at every burst of clients."""
 
 _MAX_SOCKET_PATH_BYTES = 107
 _MAX_BACKLOG = 65_535
@@ -48,7 +59,7 @@ class TcpEndpoint:
 
     port: int
     interface: IPv4Address | IPv6Address
-    backlog: int = 50
+    backlog: int = DEFAULT_BACKLOG
 
     @property
     def url(self) -> str:
@@ -72,7 +83,7 @@ class UnixEndpoint:
 
     path: Path
     mode: int = 0o600
-    backlog: int = 50
+    backlog: int = DEFAULT_BACKLOG
 
     @property
     def url(self) -> str:
@@ -97,7 +108,9 @@ def parse_endpoint(text: str, *, base: Path) -> Endpoint:
     """
     try:
         kind, arguments = _arguments(text)
-        backlog = _number("backlog", arguments.get("backlog", "50"), 1, _MAX_BACKLOG)
+        backlog = _number(
+            "backlog", arguments.get("backlog", str(DEFAULT_BACKLOG)), 1, _MAX_BACKLOG
+        )
         if kind == "unix":
             return _unix(arguments, backlog, base)
         return _tcp(kind, arguments, backlog)

@@ -10,7 +10,13 @@ from twisted.internet.endpoints import serverFromString
 from twisted.internet.protocol import Factory
 from twisted.internet.testing import MemoryReactor
 
-from sockserv.endpoints import DEFAULT_ENDPOINT, TcpEndpoint, UnixEndpoint, parse_endpoint
+from sockserv.endpoints import (
+    DEFAULT_BACKLOG,
+    DEFAULT_ENDPOINT,
+    TcpEndpoint,
+    UnixEndpoint,
+    parse_endpoint,
+)
 from sockserv.errors import ConfigError
 
 BASE = Path("/base")
@@ -44,14 +50,14 @@ def test_what_a_description_means(text: str, endpoint: TcpEndpoint | UnixEndpoin
 def test_twisted_reads_a_tcp_endpoint_the_same_way(text: str, port: int, interface: str) -> None:
     reactor, factory = MemoryReactor(), Factory()
     serverFromString(reactor, str(parse_endpoint(text, base=BASE))).listen(factory)
-    assert reactor.tcpServers == [(port, factory, 50, interface)]
+    assert reactor.tcpServers == [(port, factory, DEFAULT_BACKLOG, interface)]
 
 
 @pytest.mark.parametrize(("text", "path"), [("unix:/s", "/s"), (r"unix:/a\:b\=c\\d", r"/a:b=c\d")])
 def test_twisted_reads_a_unix_endpoint_the_same_way(text: str, path: str) -> None:
     reactor, factory = MemoryReactor(), Factory()
     serverFromString(reactor, str(parse_endpoint(text, base=BASE))).listen(factory)
-    assert reactor.unixServers == [(path, factory, 50, 0o600, False)]
+    assert reactor.unixServers == [(path, factory, DEFAULT_BACKLOG, 0o600, False)]
 
 
 @pytest.mark.parametrize(

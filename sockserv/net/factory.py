@@ -31,6 +31,8 @@ class PeerSet:
             limits.keepalive_timeout_seconds,
         )
         self._peers: set[Peer] = set()
+        # Those that had not logged in when they were counted last, and all that came since.
+        self._unauthenticated: set[Peer] = set()
         self._tick: IDelayedCall | None = None
         self._empty: list[Deferred[None]] = []
         self.is_draining = False
@@ -42,12 +44,14 @@ class PeerSet:
     def add(self, peer: Peer) -> None:
         """Look after a connection from now on."""
         self._peers.add(peer)
+        self._unauthenticated.add(peer)
         if self._tick is None:
             self._tick = self._clock.callLater(self._interval_seconds, self._check)
 
     def discard(self, peer: Peer) -> None:
         """The connection is lost."""
         self._peers.discard(peer)
+        self._unauthenticated.discard(peer)
         if not self._peers:
             if self._tick is not None:
                 self._tick.cancel()
@@ -56,9 +60,13 @@ class PeerSet:
             for waiting in empty:
                 waiting.callback(None)
 
-    def count_unauthenticated(self) -> int:
-        """How many have not logged in yet."""
-        return sum(not peer.is_logged_in for peer in self._peers)
+    def has_unauthenticated(self, count: int) -> bool:
+        """Whether `count` or more have not logged in yet."""
+        # They are counted only when there may be as many: to count thousands for each that comes would
+        # take longer than to serve it.
+        if len(self._unauthenticated) >= count:
+            self._unauthenticated = {p for p in self._unauthenticated if not p.is_logged_in}
+        return len(self._unauthenticated) >= count
 
     def drain(self, timeout_seconds: float) -> Deferred[None]:
         """Say goodbye to all, let running calls end until the deadline, then cut.
@@ -124,11 +132,9 @@ class PeerFactory(Factory):
             return _Refusal(GoodbyeCode.SHUTTING_DOWN, _SHUTTING_DOWN)
         if count >= limits.max_connections:
             return self._refuse(addr, f"{count} connections are open, which is the limit")
-        # Counting takes time, and is of interest only when there are as many at all.
-        if count >= limits.max_unauthenticated_connections:
-            waiting = self._peers.count_unauthenticated()
-            if waiting >= limits.max_unauthenticated_connections:
-                return self._refuse(addr, f"{waiting} connections wait for a login: too many")
+        most = limits.max_unauthenticated_connections
+        if self._peers.has_unauthenticated(most):
+            return self._refuse(addr, f"{most} connections wait for a login, which is the limit")
         self._refused = 0
         return Peer(self._settings)
 

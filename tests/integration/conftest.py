@@ -9,11 +9,15 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 
 from sockserv.errors import StateError
 from sockserv.state import RunningDaemon, StateDirectory
+
+if TYPE_CHECKING:
+    from tests.integration.raw_client import WatchedDaemon
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 TWISTD = Path(sys.executable).with_name("twistd")
@@ -107,3 +111,23 @@ def twistd(tmp_path: Path, environ: dict[str, str]) -> Iterator[Callable[..., Tw
 def state(tmp_path: Path) -> Path:
     """Where a daemon's state directory will be."""
     return tmp_path / "state"
+
+
+@pytest.fixture
+def watch(tmp_path: Path, environ: dict[str, str]) -> Iterator[Callable[..., WatchedDaemon]]:
+    """Starts a daemon with these settings; when the test ends, its log must have nothing unforeseen."""
+    from tests.integration.raw_client import WatchedDaemon  # which is made of what is here
+
+    started: list[WatchedDaemon] = []
+
+    def start(config: str = "") -> WatchedDaemon:
+        folder = tmp_path / f"daemon{len(started)}"
+        folder.mkdir()
+        started.append(WatchedDaemon(folder, environ, config))
+        return started[-1]
+
+    yield start
+    for one in started:
+        one.end()
+    for one in started:
+        one.check_log()
