@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import struct
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 import attrs
@@ -86,11 +86,12 @@ class Side:
 
     def receive(self, *deliveries: bytes) -> list[dict[str, Any]]:
         """The events that come of it, bodies joined; raises `ProtocolError`."""
-        described: list[dict[str, Any]] = []
-        for delivery in deliveries:
-            for event in self.connection.receive(delivery):
-                described += self._describe(event)
-        return joined(described)
+        return joined(event for delivery in deliveries for event in self.receive_some(delivery))
+
+    def receive_some(self, delivery: bytes) -> Iterator[dict[str, Any]]:
+        """The events that come of it, as they come."""
+        for event in self.connection.receive(delivery):
+            yield from self._describe(event)
 
     def refuses(self, *deliveries: bytes) -> GoodbyeCode:
         """The code that the side ends the connection with, in place of any event."""
