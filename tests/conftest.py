@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import gc
 import sys
 from collections.abc import Iterator
 
 import pytest
 from hypothesis import settings
+from twisted.logger import globalLogBeginner
 
 # How long one case may take depends on the machine and on what else it does.
 settings.register_profile("any machine", deadline=None)
 settings.load_profile("any machine")
+
+# Until somebody wants them Twisted keeps all events, and with them the connections of all tests.
+globalLogBeginner.beginLoggingTo([], redirectStandardIO=False, discardBuffer=True)
 
 
 @pytest.fixture(autouse=True, scope="session")
@@ -22,3 +27,9 @@ def _the_reactor_stays_out(request: pytest.FixtureRequest) -> Iterator[None]:
     yield
     if not request.config.pluginmanager.hasplugin("twisted"):
         assert "twisted.internet.reactor" not in sys.modules
+
+
+def pytest_collection_finish() -> None:
+    """What has been imported and collected stays, and need not be looked through for garbage again."""
+    gc.collect()
+    gc.freeze()
