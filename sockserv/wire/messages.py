@@ -235,6 +235,9 @@ def decode_header(header: bytes) -> Message:
         if message.__class__ is Open:
             if message.args is not NOTHING:
                 _check_nested(header)
+        elif message.__class__ is Reply:
+            if message.result is not NOTHING:
+                _check_nested(header)
         elif message.__class__ not in _FLAT:
             _check_nested(header)
     except RecursionError:
