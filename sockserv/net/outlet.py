@@ -22,6 +22,7 @@ from twisted.internet.interfaces import (
 from twisted.internet.tcp import Connection as TCPConnection
 from zope.interface import implementer
 
+from sockserv.net.slots import SlotQueue
 from sockserv.wire.connection import Connection
 from sockserv.wire.outbox import Buffer
 
@@ -179,16 +180,19 @@ def outlet_for(transport: ITransport, refill: Callable[[], None]) -> Outlet:
     return TransportOutlet(transport, refill)
 
 
-def pump(connection: Connection, outlet: Outlet) -> None:
+def pump(connection: Connection, outlet: Outlet, slots: SlotQueue | None) -> None:
     """Move what the connection has to send to the outlet, until that is blocked or had its turn.
 
-    The calls whose bytes have gone are told, so that their senders may add more at once.
+    The calls whose bytes have gone are told, so that their senders may add more at once; and calls
+    in `slots`, which may have waited for what was in front of them, are opened.
     """
     until = connection.taken_bytes + _TURN_BYTES
     while True:
         # Calls are dropped while nothing can be written, too, and must not be held for that.
         for call in connection.take_drained():
             call.on_drained()  # type: ignore[attr-defined]  # the classes of net.calls have it
+        if slots:
+            slots.let_in(connection.can_open)
         if outlet.is_blocked:
             break
         before = connection.taken_bytes

@@ -285,7 +285,7 @@ class Peer(Protocol):
         connection = self.connection
         # Who may send again because of this must not begin another round.
         self._depth += 1
-        pump(connection, outlet)
+        pump(connection, outlet, self._slots)
         self._depth -= 1
         if connection.unsent_bytes > self.settings.limits.max_unsent_bytes:
             self._too_slow()

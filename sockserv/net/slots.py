@@ -26,6 +26,9 @@ class SlotQueue:
         self._max_waiting = max_waiting
         self._waiting: deque[Deferred[None]] = deque()
 
+    def __len__(self) -> int:
+        return len(self._waiting)
+
     async def wait(self, timeout_seconds: float | None) -> float | None:
         """Wait until a slot may be free; returns what is left of the timeout.
 

@@ -73,8 +73,11 @@ class Connection(Receiver):
         )
 
     def can_open(self) -> bool:
-        """Whether the peer takes one more call now."""
-        return len(self.calls.outgoing) < self.peer_limits.max_calls
+        """Whether the peer takes one more call now, and what is waiting for it leaves room for one."""
+        return (
+            len(self.calls.outgoing) < self.peer_limits.max_calls
+            and self._outbox.has_little_waiting
+        )
 
     def open(
         self,
