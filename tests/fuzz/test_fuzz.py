@@ -7,7 +7,7 @@ import pytest
 from tests.fuzz import connection
 from tests.fuzz.targets import TARGETS
 
-CASES = {"connection": 400, "fragments": 250, "server": 60, "client": 60}
+CASES = {"connection": 160, "fragments": 160, "server": 60, "client": 40}
 PACKS = 4
 
 

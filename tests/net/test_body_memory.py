@@ -12,7 +12,7 @@ import pytest
 from sockserv.net.body import Body
 from sockserv.net.calls import RunningCall
 
-WINDOW_BYTES = 128 * 1024
+WINDOW_BYTES = 32 * 1024
 
 
 def now(coroutine: Coroutine[Any, Any, Any]) -> Any:
@@ -61,7 +61,7 @@ def test_a_window_of_single_bytes(stream_of: Any) -> None:
         body.feed(stream, piece)
     body.end()
     taken = take_all(body)
-    assert len(taken) < 600
+    assert len(taken) < 550
     assert by_stream(taken) == by_stream(sent)
 
 
@@ -74,14 +74,14 @@ def test_the_order_between_streams_is_kept_while_few_pieces_wait() -> None:
     assert take_all(body) == sent
 
 
-@pytest.mark.parametrize("seed", range(20))
+@pytest.mark.parametrize("seed", range(8))
 def test_the_order_within_a_stream_is_always_kept(seed: int) -> None:
     random = Random(seed)
     body = make_body()
     sent: list[tuple[int, bytes]] = []
     taken: list[tuple[int, bytes]] = []
     waiting = 0
-    for _ in range(1500):
+    for _ in range(700):
         if waiting and random.random() < 0.3:
             piece = now(body.take())
             waiting -= len(piece[1])

@@ -63,7 +63,7 @@ def as_sent(message: Message, body: bytes) -> tuple[bytes, bytes]:
 
 
 @quick
-@given(st.lists(frames(), max_size=5), st.data())
+@given(st.lists(frames(), max_size=3), st.data())
 def test_any_fragmentation_gives_the_same_frames(
     sent: list[tuple[Message, bytes]], data: st.DataObject
 ) -> None:
