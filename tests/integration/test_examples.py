@@ -72,3 +72,14 @@ def test_the_page_about_testing_under_pytest(page: Path, environ: dict[str, str]
 def test_the_page_about_testing_under_trial(page: Path, environ: dict[str, str]) -> None:
     output = run("-m", "twisted.trial", page.stem, cwd=page.parent, environ=environ)
     assert "PASSED (successes=1)" in output
+
+
+def test_the_kit_needs_neither_hypothesis_nor_a_reactor(
+    tmp_path: Path, environ: dict[str, str]
+) -> None:
+    program = (
+        "import sys; sys.modules['hypothesis'] = None; import sockserv.testing as kit; "
+        "[getattr(kit, name) for name in kit.__all__]; "
+        "print('twisted.internet.reactor' in sys.modules)"
+    )
+    assert run("-c", program, cwd=tmp_path, environ=environ) == "False\n"
