@@ -123,9 +123,11 @@ class Body:
 
     def feed(self, stream: int, piece: bytes) -> None:
         """Add a piece; `wake` has to follow."""
-        if self._sink is not None:
-            self._consume(len(piece))
-            self._sink(piece)
+        sink = self._sink
+        if sink is not None:
+            if sink is not _forget:
+                self._consume(len(piece))
+            sink(piece)
             return
         pieces = self._pieces
         if pieces is None:
@@ -159,6 +161,11 @@ class Body:
             self._tails[stream] = tail = bytearray(piece)
             pieces.append((stream, tail))
 
+    def discard(self) -> None:
+        """Nobody will read what is here, or what may still come."""
+        self._first = self._pieces = self._tails = None
+        self._sink = _forget
+
     def end(self, failure: Exception | None = None) -> None:
         """No more pieces will come: the body is whole, or `failure` says why not."""
         if not self._is_ended:
@@ -172,3 +179,7 @@ class Body:
         if waiting is not None:
             self._waiting = None
             waiting.callback(None)
+
+
+def _forget(piece: bytes) -> None:
+    """Where the pieces go that nobody reads."""

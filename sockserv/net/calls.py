@@ -230,6 +230,13 @@ class IncomingCall(RunningCall, eq=False):
             # Somebody else than the handler may be sending.
             self._wake_senders()
 
+    def release(self) -> None:
+        """The handler has ended: let go of what it has not read, without waiting for the collector."""
+        self._running = None
+        self.first_body = b""
+        if self._body is not None:
+            self._body.discard()
+
     def _check_open(self) -> None:
         # What is sent in a cancelled call is dropped, so that nothing would make its sender wait.
         if self.is_ended or self.is_cancelled:

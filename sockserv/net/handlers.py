@@ -58,6 +58,7 @@ def _go_on(call: IncomingCall, handler: Coroutine[Any, Any, Any], awaited: Any) 
 def _reply(result: Any, call: IncomingCall) -> None:
     try:
         call.reply(NOTHING if result is None else _encode(result))
+        call.release()
         call.peer.flush()
     except Exception:
         _fail(Failure(), call)
@@ -82,6 +83,7 @@ def _fail(failure: Failure, call: IncomingCall) -> None:
             )
         error = InternalError(f"{call.op} failed unexpectedly; the other side's log says why")
     call.peer.fail(call, error)
+    call.release()
 
 
 def _log_failure(failure: Failure) -> None:

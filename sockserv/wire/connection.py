@@ -179,6 +179,8 @@ class Connection(Receiver):
         calls = [*self.calls.incoming.values(), *self.calls.outgoing.values()]
         for call in calls:
             self._end(call)
+        # Nobody asks for these any more, and they would be held.
+        self.take_drained()
         return calls
 
     def data_to_send(self) -> list[Buffer]:

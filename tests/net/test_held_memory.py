@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import tracemalloc
 
 from sockserv.net.calls import IncomingCall
 from sockserv.services.echo import Echo
@@ -53,3 +54,25 @@ def test_pieces_of_a_byte_that_wait_to_be_sent_count_for_what_they_cost() -> Non
         raw.send({"type": "window", "call": 3, "bytes": 10_000})
         memory.flush()
         assert len(raw.take_bodies(3)) == 65_536 + 2000
+
+
+def test_what_was_not_read_is_let_go_when_the_connection_is_lost() -> None:
+    gc.disable()
+    try:
+        with MemoryServer([Echo()]) as memory:
+            raw = memory.connect_raw(OWNER)
+            for call in range(3, 23, 2):
+                raw.send({"type": "open", "call": call, "op": "echo", "end": True}, bytes(500_000))
+            memory.flush()
+            tracemalloc.start()
+            raw.send({"type": "open", "call": 23, "op": "echo", "end": True}, bytes(1_000_000))
+            memory.flush()
+            assert tracemalloc.get_traced_memory()[0] > 1_000_000
+            raw.received = b""
+            raw.abort()
+            memory.flush()
+            # Without the collector, which a daemon that idles does not get to.
+            assert tracemalloc.get_traced_memory()[0] < 300_000
+    finally:
+        tracemalloc.stop()
+        gc.enable()
