@@ -240,7 +240,9 @@ class IncomingCall(RunningCall, eq=False):
     def _check_open(self) -> None:
         # What is sent in a cancelled call is dropped, so that nothing would make its sender wait.
         if self.is_ended or self.is_cancelled:
-            raise CallEnded(f"nobody waits for the answer of call {self.number}, {self.op}, any more")
+            raise CallEnded(
+                f"nobody waits for the answer of call {self.number}, {self.op}, any more"
+            )
 
     def _expire(self) -> None:
         error = DeadlineExceeded(
