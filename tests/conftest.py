@@ -10,9 +10,11 @@ import pytest
 from hypothesis import settings
 from twisted.logger import globalLogBeginner
 
-# How long one case may take depends on the machine and on what else it does.
-settings.register_profile("any machine", deadline=None)
-settings.load_profile("any machine")
+# How long one case may take depends on the machine and on what else it does. To look longer:
+# pytest --hypothesis-profile=thorough
+settings.register_profile("quick", deadline=None, max_examples=40)
+settings.register_profile("thorough", deadline=None, max_examples=1000)
+settings.load_profile("quick")
 
 # Until somebody wants them Twisted keeps all events, and with them the connections of all tests.
 globalLogBeginner.beginLoggingTo([], redirectStandardIO=False, discardBuffer=True)

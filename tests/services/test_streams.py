@@ -13,7 +13,7 @@ from tests.services.streams import MIB, Streams
 
 class TestStreams(ServiceConformance):
     examples = (
-        Example("streams.large", {"size": 300_000}),
+        Example("streams.large", {"size": 60_000}),
         Example("streams.large", {"size": 5_000, "piece_bytes": 7}),
         Example("streams.endless", ends=False),
     )

@@ -60,10 +60,10 @@ class Counter(Service):
 
 EXAMPLES = (
     Example("counter.count", {"up_to": 9, "step": 2}),
-    Example("counter.count", CountArguments(5_000)),
+    Example("counter.count", CountArguments(1_500)),
     Example("counter.endless", ends=False),
     Example("counter.tick", ends=False),
-    Example("counter.sum", body=bytes(range(256)) * 300),
+    Example("counter.sum", body=bytes(range(256)) * 100),
     Example("counter.wait"),
     Example("counter.hello"),
 )
