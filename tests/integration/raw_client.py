@@ -206,6 +206,14 @@ class WatchedDaemon:
         return int(pages) * os.sysconf("SC_PAGE_SIZE")
 
     @property
+    def peak_rss_bytes(self) -> int:
+        """The most that `rss_bytes` ever was."""
+        for line in Path(f"/proc/{self.pid}/status").read_text().splitlines():
+            if line.startswith("VmHWM:"):
+                return int(line.split()[1]) * 1024
+        raise AssertionError("the process has ended")
+
+    @property
     def descriptors(self) -> int:
         return len(os.listdir(f"/proc/{self.pid}/fd"))
 
