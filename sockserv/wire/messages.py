@@ -207,8 +207,8 @@ def encode_value(value: Any) -> Raw:
     Raises `TypeError` for a value that JSON cannot express, `ValueError` for one that is nested too deep.
     """
     encoded = _encoder.encode(value)
-    # One level is left for the header around it. Few values have as many brackets at all.
-    if encoded.count(b"[") + encoded.count(b"{") >= MAX_DEPTH and _depth(encoded) >= MAX_DEPTH:
+    # One level is left for the header around it.
+    if _is_deeper(encoded, MAX_DEPTH - 1):
         raise ValueError(f"a value is nested deeper than {MAX_DEPTH - 1} levels: send it as a body")
     return Raw(encoded)
 
@@ -249,23 +249,26 @@ def decode_header(header: bytes) -> Message:
 
 
 def _check_nested(header: bytes) -> None:
-    if _depth(header) > MAX_DEPTH:
+    if _is_deeper(header, MAX_DEPTH):
         raise _too_deep()
     # Decoding keeps one of two values of the same key, so that the length cannot come out the same.
     if _encoder.encode(_decode_anything(header)) != header:
         json.loads(header, object_pairs_hook=_unique)
 
 
-def _depth(json_text: bytes) -> int:
-    """How deep the objects and arrays of a JSON text nest."""
-    deepest = depth = 0
+def _is_deeper(json_text: bytes, levels: int) -> bool:
+    """Whether the objects and arrays of a JSON text nest deeper than so many levels."""
+    if json_text.count(b"[") + json_text.count(b"{") <= levels:
+        return False  # so it is with nearly all
+    depth = 0
     for token in _STRINGS_AND_BRACKETS.findall(json_text):
         if token in b"[{":
             depth += 1
-            deepest = max(deepest, depth)
+            if depth > levels:
+                return True
         elif token in b"]}":
             depth -= 1
-    return deepest
+    return False
 
 
 def printable(text: str, *, max_characters: int = 200) -> str:
