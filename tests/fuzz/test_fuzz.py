@@ -7,7 +7,7 @@ import pytest
 from tests.fuzz import connection
 from tests.fuzz.targets import TARGETS
 
-CASES = {"connection": 160, "fragments": 160, "server": 60, "client": 40}
+CASES = {"connection": 500, "fragments": 500, "server": 300, "client": 250}
 PACKS = 4
 
 
