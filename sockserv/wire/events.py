@@ -2,7 +2,8 @@
 
 That the peer opened a call is told by the new `CallState` itself: its `request`, `first_body` and
 `is_whole` say what came. The `call` of the other events is one of these, or what `Connection.open`
-gave. They are of the classes that the connection was given for its calls.
+gave. They are of the classes that the connection was given for its calls. The collector has to see these
+events: a traceback may hold one, and be held by its call.
 """
 
 from __future__ import annotations
@@ -32,7 +33,7 @@ class HelloReceived(Struct, frozen=True, gc=False):
     hello: Hello
 
 
-class BodyReceived(Struct, frozen=True, gc=False):
+class BodyReceived(Struct, frozen=True):
     """The next bytes of a call's body, of its stream number `stream`; `end`: the last ones."""
 
     call: Any
@@ -41,7 +42,7 @@ class BodyReceived(Struct, frozen=True, gc=False):
     end: bool
 
 
-class CallReplied(Struct, frozen=True, gc=False):
+class CallReplied(Struct, frozen=True):
     """The peer ended one of our calls with success; `body` has the last bytes of its body."""
 
     call: Any
@@ -49,14 +50,14 @@ class CallReplied(Struct, frozen=True, gc=False):
     body: bytes
 
 
-class CallFailed(Struct, frozen=True, gc=False):
+class CallFailed(Struct, frozen=True):
     """The peer ended one of our calls with an error."""
 
     call: Any
     error: Error
 
 
-class CallCancelled(Struct, frozen=True, gc=False):
+class CallCancelled(Struct, frozen=True):
     """The peer gave up one of its calls; it still has to be ended with a reply or an error."""
 
     call: Any

@@ -38,6 +38,17 @@ def test_calls_that_were_cancelled_are_not_held_for_a_peer_that_does_not_read() 
         assert answered == set(range(3, 3 + 2 * MANY, 2))
 
 
+def test_calls_whose_waiting_handler_was_cancelled_can_be_collected() -> None:
+    before = len(held_calls())
+    with MemoryServer([Echo()]) as memory:
+        raw = memory.connect_raw(OWNER)
+        for call in range(3, 3 + 2 * MANY, 2):
+            raw.send({"type": "open", "call": call, "op": "echo"}, b"and more to come")
+            raw.send({"type": "cancel", "call": call})
+        memory.flush()
+        assert len(held_calls()) - before <= 1
+
+
 def test_pieces_of_a_byte_that_wait_to_be_sent_count_for_what_they_cost() -> None:
     with MemoryServer([Echo()]) as memory:
         raw = memory.connect_raw(OWNER)
