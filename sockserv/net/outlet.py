@@ -82,10 +82,13 @@ class SocketOutlet:
     def write(self, buffers: Sequence[Buffer], size: int) -> None:
         """Send; what the socket does not take is kept until it is writable."""
         try:
-            if size <= _JOIN_BELOW_BYTES:
-                sent = self._send(b"".join(buffers))
+            if size <= _JOIN_BELOW_BYTES or len(buffers) > _MAX_BUFFERS:
+                # All of it at once, however small the pieces: what is left for the next turn, though the
+                # socket would take it, piles up when each turn brings more requests.
+                buffers = [b"".join(buffers)]
+                sent = self._send(buffers[0])
             else:
-                sent = self._sendmsg(buffers[:_MAX_BUFFERS])
+                sent = self._sendmsg(buffers)
         except BlockingIOError:
             sent = 0
         except OSError:

@@ -205,6 +205,22 @@ class TestLoggedIn:
             line = daemon.wait_for_line(client.port)
             assert "cut off: it does not read what it asked for" in line
 
+    def test_it_floods_and_reads(self, watch: Watch) -> None:
+        daemon = watch()
+        client = daemon.log_in()
+        many = 150_000
+        ping = frame({"type": "ping", "token": 1})
+        sending = threading.Thread(target=lambda: client.send_bytes(ping * many))
+        sending.start()
+        # Each turn brings the daemon thousands of them.
+        pong_bytes = len(frame({"type": "pong", "token": 1}))
+        received = 0
+        while received < many * pong_bytes and (data := client.socket.recv(MIB)):
+            received += len(data)
+        sending.join()
+        assert received == many * pong_bytes
+        assert daemon.lines_about(client.port) == []
+
     def test_both_flood_each_other(self, watch: Watch) -> None:
         daemon = watch()
         client = daemon.log_in()
