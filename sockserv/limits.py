@@ -16,8 +16,11 @@ _MIN_HEADER_BYTES = 4 * _KIB
 class Limits:
     """The bounds of one connection and of the server around it.
 
-    Sizes are in bytes, times in seconds. What a peer can make this side hold is at most
-    `max_calls * 2 * (window_bytes + max_header_bytes) + max_unsent_bytes` for each connection.
+    Sizes are in bytes, times in seconds. What a peer can make one connection of this side hold is about
+    `max_calls * (2 * window_bytes + max_header_bytes + 2 * send_buffer_bytes) + max_unsent_bytes` at
+    most: for each call what waits to be consumed, its request, and what waits to be sent. What a handler
+    keeps in its own hands comes on top. The defaults are for few peers that are trusted with much: lower
+    `max_calls` and `window_bytes` for many.
     """
 
     max_header_bytes: int = 64 * _KIB

@@ -346,7 +346,8 @@ class OutgoingCall(RunningCall, eq=False):
         """Give the call up for a reason, which whoever waits gets."""
         self.finish(failure=failure)
         # Who waited to send must know by now: there is nothing left to wait for.
-        self.peer.cancel(self)
+        self.peer.connection.cancel(self)
+        self.peer.flush()
 
     def _check_open(self) -> None:
         if self._is_done:

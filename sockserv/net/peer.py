@@ -93,7 +93,7 @@ class Peer(Protocol):
     def connectionMade(self) -> None:
         """Introduce ourselves."""
         assert self.transport is not None
-        self._outlet = outlet_for(self.transport, self.flush)
+        self._outlet = outlet_for(self.transport, self._refill)
         self.connection.start(self.settings.agent)
         self.settings.on_made(self)
         self.flush()
@@ -238,11 +238,6 @@ class Peer(Protocol):
             self._slots = SlotQueue(settings.clock, settings.limits.max_waiting_calls)
         return await self._slots.wait(timeout_seconds)
 
-    def cancel(self, call: CallState) -> None:
-        """Give a call of ours up."""
-        self.connection.cancel(call)
-        self.flush()
-
     def ping(self) -> Deferred[None]:
         """Ask the peer for a sign of life, which fires the Deferred."""
         if self._failure is not None:
@@ -295,6 +290,11 @@ class Peer(Protocol):
                 outlet.close()
         elif self._is_draining and not self.has_calls:
             self._lose()
+
+    def _refill(self) -> None:
+        # On a slow link our ping stands behind much else: that the peer takes that is a sign of life.
+        self._liveness.has_heard = True
+        self.flush()
 
     # The end
 

@@ -52,7 +52,7 @@ class Prefix:
 U32_BIG_ENDIAN = Prefix(">I")
 
 
-class FramePart(msgspec.Struct, Generic[H], frozen=True, gc=False):
+class FramePart(msgspec.Struct, Generic[H], frozen=True):
     """A piece of a frame.
 
     `header` stands on the first part of a frame and is `None` on the others. `body` holds the next

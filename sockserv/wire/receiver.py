@@ -318,6 +318,8 @@ class Receiver:
     def _receive_goodbye(self, goodbye: Goodbye, body: bytes, remaining: int) -> Event:
         if goodbye.code not in (GoodbyeCode.DONE, GoodbyeCode.SHUTTING_DOWN):
             self.phase = Phase.CLOSED
+        # Who says goodbye opens no more calls.
+        self._is_draining = True
         return GoodbyeReceived(goodbye)
 
     def _find_answered(self, answer: Reply | Error) -> CallState | None:

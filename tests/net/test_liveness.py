@@ -3,13 +3,20 @@
 from __future__ import annotations
 
 import pytest
+from twisted.internet.address import IPv4Address
 from twisted.internet.defer import CancelledError
+from twisted.internet.error import ConnectionDone
+from twisted.internet.task import Clock
+from twisted.internet.testing import StringTransport
+from twisted.python.failure import Failure
 
 from sockserv.errors import ConnectionEnded
 from sockserv.limits import Limits
 from sockserv.net.liveness import Liveness, Pings, Verdict
+from sockserv.server import Server
 from sockserv.services.echo import Echo
-from sockserv.testing import OWNER, Link, MemoryServer
+from sockserv.testing import OWNER, Link, MemoryServer, frame
+from sockserv.trust import Anonymous, Identity
 from tests.net.probe import Probe, open_frame
 
 LIMITS = Limits(
@@ -51,6 +58,26 @@ def test_a_byte_at_a_time_before_the_login() -> None:
             raw.send_bytes(bytes([byte]))
             memory.advance(2.4)
         assert raw.is_closed
+
+
+def test_that_a_peer_takes_what_we_send_is_a_sign_of_life() -> None:
+    """On a slow link our ping stands behind much else, and its pong is long in coming."""
+    clock = Clock()
+    guests = Anonymous(Identity("guest"))
+    server = Server(clock, [Echo()], authenticator=guests, limits=LIMITS)
+    peer = server.factory.buildProtocol(IPv4Address("TCP", "127.0.0.1", 1))
+    transport = StringTransport()
+    assert peer is not None
+    peer.makeConnection(transport)
+    peer.dataReceived(frame({"type": "hello", "version": 1}))
+    for _ in range(20):
+        clock.pump([2.0] * 10)
+        producer = transport.producer
+        assert producer is not None
+        producer.pauseProducing()
+        producer.resumeProducing()
+    assert not transport.disconnecting
+    peer.connectionLost(Failure(ConnectionDone()))
 
 
 def test_a_peer_that_is_there_stays() -> None:
