@@ -7,8 +7,10 @@ is let go. A client finds the daemon from when it listens on everything until it
 from __future__ import annotations
 
 import os
+import resource
 import socket
 import stat
+from contextlib import suppress
 from pathlib import Path
 from shlex import quote
 from typing import Any, TypeVar
@@ -32,6 +34,9 @@ from sockserv.trust import EVERYTHING, Identity, TokenAuthenticator, hash_token
 __all__ = ["Daemon", "ListenError", "make_service"]
 
 T = TypeVar("T")
+
+_FILES_FOR_ITSELF = 64
+"""The files that a daemon has open besides its connections, at most."""
 
 
 class ListenError(LocalError):
@@ -65,6 +70,7 @@ class Daemon(Service):
     def startService(self) -> None:
         """Take the state directory, listen, and leave the note for clients."""
         state = self._settings.state.open_for_daemon()
+        self._make_room_for_connections()
         server = self._make_server()
         try:
             urls = [_listen(server, endpoint) for endpoint in self._settings.listen]
@@ -90,6 +96,23 @@ class Daemon(Service):
         ended.addErrback(self._log_failure)
         ended.addCallback(lambda _: state.close())
         return ended
+
+    def _make_room_for_connections(self) -> None:
+        """Let the process open as many files as it may: common systems give it far fewer at first."""
+        soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+        if soft != hard:
+            with suppress(ValueError, OSError):  # some systems have no end, and let nobody go there
+                resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+        room = hard - _FILES_FOR_ITSELF
+        wanted = self._settings.limits.max_connections
+        if hard != resource.RLIM_INFINITY and room < wanted:
+            self._log.warn(
+                "there is room for about {room} connections, not for max_connections ({wanted}): "
+                "this process may open {hard} files (ulimit -Hn)",
+                room=max(0, room),
+                wanted=wanted,
+                hard=hard,
+            )
 
     def _make_server(self) -> Server:
         owner = Identity("owner", frozenset({EVERYTHING}))

@@ -746,6 +746,14 @@ graceful("done")
 graceful("shutting-down")
 
 
+@row("open-after-goodbye")
+def a_call_too_late(scene: Scene) -> None:
+    scene.log_in()
+    scene.open(3, "echo")
+    scene.send("goodbye", code="done")
+    scene.open(5, "echo", end=True)
+
+
 @row("unknown-goodbye")
 def followed_by_more(scene: Scene) -> None:
     scene.log_in()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import resource
 import signal
 import socket
 import stat
@@ -90,6 +91,16 @@ class TestStarting:
         token = StateDirectory(state).owner_token()
         assert login_at(url, token)["result"] == {"identity": "owner"}
         assert login_at(url, token[::-1])["code"] == "authentication-failed"
+
+    def test_as_many_files_as_it_may_open(self, twistd: Start, state: Path) -> None:
+        soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (min(256, soft), hard))
+        try:
+            daemon = twistd("--listen", ANY_PORT, "--state", str(state))
+        finally:
+            resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+        daemon.wait_until_listening(state)
+        assert resource.prlimit(daemon.process.pid, resource.RLIMIT_NOFILE) == (hard, hard)
 
     def test_everywhere_at_once(self, twistd: Start, state: Path, tmp_path: Path) -> None:
         path = tmp_path / "socket"
