@@ -32,6 +32,9 @@ _JOIN_BELOW_BYTES = 32 * 1024
 _TURN_BYTES = 256 * 1024
 """After so many bytes in one go the reactor serves its other connections first."""
 
+_FAST_RECEIVE_BYTES = 256 * 1024
+"""How much a socket is asked for while it gives as much as it is asked for."""
+
 _RECEIVE_BYTES = 120 * 1024
 """How much a socket is asked for at once: a fast stream comes with fewer turns of the reactor.
 
@@ -50,6 +53,9 @@ class Outlet(Protocol):
 
     def write(self, buffers: Sequence[Buffer], size: int) -> None:
         """Send `size` bytes; what cannot go out at once is kept, and `is_blocked` becomes true."""
+
+    def on_received(self, size: int) -> None:
+        """A delivery of `size` bytes has come in on the same transport."""
 
     def yield_turn(self) -> None:
         """Let others have the reactor, and call `refill` when the transport takes more."""
@@ -100,6 +106,14 @@ class SocketOutlet:
             self._unsent = _rest(buffers, sent)
             self.yield_turn()
 
+    def on_received(self, size: int) -> None:
+        """Ask for more at once while there is as much, and for less when there is not."""
+        transport = self._transport
+        if size >= transport.bufferSize:
+            transport.bufferSize = _FAST_RECEIVE_BYTES
+        elif transport.bufferSize != _RECEIVE_BYTES and size < _RECEIVE_BYTES:
+            transport.bufferSize = _RECEIVE_BYTES
+
     def yield_turn(self) -> None:
         """Wait until the reactor finds the socket writable."""
         self.is_blocked = True
@@ -143,6 +157,9 @@ class TransportOutlet:
     def write(self, buffers: Sequence[Buffer], size: int) -> None:
         """Write; the transport pauses us when that was enough."""
         self._transport.write(b"".join(buffers))
+
+    def on_received(self, size: int) -> None:
+        """How much such a transport reads at once is its own affair."""
 
     def yield_turn(self) -> None:
         """Go on: these transports buffer, and tell when it is too much."""

@@ -100,8 +100,9 @@ class Peer(Protocol):
 
     def dataReceived(self, data: bytes) -> None:
         """Act on what the peer sent, then send what came of it."""
-        if self._is_closing:
+        if self._is_closing or self._outlet is None:
             return
+        self._outlet.on_received(len(data))
         self._depth += 1
         try:
             for event in self.connection.receive(data):

@@ -121,7 +121,8 @@ class Connection(Receiver):
     def reply(self, call: CallState, result: Raw = NOTHING, body: Buffer = b"") -> None:
         """End one of the peer's calls with success; `body` are the last bytes of the answer.
 
-        A cancelled call whose answer would not be whole ends with the error instead. Raises `MessageTooLarge` when the result exceeds what the peer accepts in a header.
+        A cancelled call whose answer would not be whole ends with the error instead. Raises
+        `MessageTooLarge` when the result exceeds what the peer accepts in a header.
         """
         if call.is_ended:
             return

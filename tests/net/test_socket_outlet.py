@@ -268,3 +268,19 @@ def test_a_large_answer_takes_turns() -> None:
     sent, turns, _ = served((), requests(*[bytes(900_000)] * 3))
     assert len(sent) > 2_700_000
     assert turns >= 2_700_000 // 262_144 - 1
+
+
+def test_what_is_read_at_once_follows_what_there_is() -> None:
+    fixture = Fixture()
+    usual = fixture.transport.bufferSize
+    assert usual < 128 * 1024
+    fixture.outlet.on_received(usual - 1)
+    assert fixture.transport.bufferSize == usual
+    fixture.outlet.on_received(usual)
+    fast = fixture.transport.bufferSize
+    assert fast > usual
+    fixture.outlet.on_received(fast)
+    fixture.outlet.on_received(usual)
+    assert fixture.transport.bufferSize == fast
+    fixture.outlet.on_received(usual - 1)
+    assert fixture.transport.bufferSize == usual
