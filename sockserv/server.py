@@ -60,7 +60,7 @@ class Server:
             role=Role.SERVER,
             agent=f"sockserv/{__version__}",
             limits=self._limits,
-            handle=_Dispatcher(services, authenticator, self._limits),
+            handle=_Dispatcher(services, authenticator, self._limits).dispatch,
             in_thread=in_thread or self._in_thread,
             auth=authenticator.methods,
             on_made=self._made,
@@ -144,7 +144,8 @@ class _Dispatcher:
                     raise ValueError(f"the operation {name!r} exists already")
                 self._operations[name] = operation
 
-    def __call__(self, call: IncomingCall) -> Any:
+    def dispatch(self, call: IncomingCall) -> Any:
+        """What the operation makes of the call, or a coroutine or Deferred of it."""
         request = call.request
         operation = self._operations.get(request.op)
         if operation is None:
