@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
 from ipaddress import ip_address
 from typing import Any
 from urllib.parse import unquote, urlsplit
@@ -15,7 +14,6 @@ from twisted.internet.error import ConnectError as TwistedConnectError
 from twisted.internet.error import ConnectingCancelledError, DNSLookupError
 from twisted.internet.interfaces import IStreamClientEndpoint
 from twisted.internet.protocol import Factory
-from twisted.internet.threads import deferToThreadPool
 from twisted.python.failure import Failure
 
 from sockserv import __version__
@@ -137,16 +135,12 @@ class _Connecting:
         self._ended: Deferred[Exception] = Deferred()
         self._peer: Peer | None = None
 
-        def in_thread(function: Callable[..., Any], *args: Any) -> Deferred[Any]:
-            return deferToThreadPool(reactor, reactor.getThreadPool(), function, *args)
-
         self._settings = PeerSettings(
             clock=reactor,
             role=Role.CLIENT,
             agent=f"sockserv/{__version__}",
             limits=limits,
             handle=_refuse,
-            in_thread=in_thread,
             on_made=self._on_made,
             on_hello=self._on_hello,
             on_end=self._on_end,

@@ -191,7 +191,9 @@ class IncomingCall(RunningCall, eq=False):
 
     async def in_thread(self, function: Callable[..., Any], *args: Any) -> Any:
         """Call a blocking function in a thread, and wait for what it returns."""
-        return await self.peer.settings.in_thread(function, *args)
+        in_thread = self.peer.settings.in_thread
+        assert in_thread is not None, "a side with services has threads for them"
+        return await in_thread(function, *args)
 
     def before_step(self) -> None:
         """The handler is about to run."""

@@ -24,14 +24,11 @@ from zope.interface import implementer
 
 from sockserv.net.slots import SlotQueue
 from sockserv.wire.connection import Connection
-from sockserv.wire.outbox import Buffer
+from sockserv.wire.outbox import TURN_BYTES, Buffer
 
 __all__ = ["Outlet", "SocketOutlet", "TransportOutlet", "outlet_for", "pump"]
 
 _JOIN_BELOW_BYTES = 32 * 1024
-_TURN_BYTES = 256 * 1024
-"""After so many bytes in one go the reactor serves its other connections first."""
-
 _FAST_RECEIVE_BYTES = 256 * 1024
 """How much a socket is asked for while it gives as much as it is asked for."""
 
@@ -206,7 +203,7 @@ def pump(connection: Connection, outlet: Outlet, slots: SlotQueue | None) -> Non
     The calls whose bytes have gone are told, so that their senders may add more at once; and calls
     in `slots`, which may have waited for what was in front of them, are opened.
     """
-    until = connection.taken_bytes + _TURN_BYTES
+    until = connection.taken_bytes + TURN_BYTES
     while True:
         # Calls are dropped while nothing can be written, too, and must not be held for that.
         for call in connection.take_drained():

@@ -174,7 +174,7 @@ class Peer(Protocol):
 
     def _on_goodbye(self, event: events.GoodbyeReceived) -> None:
         code, why = printable(event.goodbye.code), printable(event.goodbye.message)
-        if code in (GoodbyeCode.DONE, GoodbyeCode.SHUTTING_DOWN):
+        if event.goodbye.is_graceful:
             self._open_no_more(Unavailable(f"the peer is going away: {why}"))
             return
         self._log.info("{peer} ended the connection: {code}: {why}", peer=self, code=code, why=why)

@@ -66,6 +66,8 @@ MAX_DEPTH: Final = 32
 MIN_HEADER_BYTES: Final = 4096
 """Headers up to this length are accepted by everybody, so that an error or a goodbye always fits."""
 
+_GRACEFUL: Final = frozenset(code.value for code in GoodbyeCode if code.is_graceful)
+
 CallNumber: TypeAlias = Annotated[int, Meta(ge=1, le=MAX_INTEGER)]
 Count: TypeAlias = Annotated[int, Meta(ge=0, le=MAX_INTEGER)]
 Positive: TypeAlias = Annotated[int, Meta(ge=1, le=MAX_INTEGER)]
@@ -170,6 +172,11 @@ class Goodbye(_Message, tag="goodbye"):
     code: str
     message: str = ""
     size: ClassVar[int] = 0
+
+    @property
+    def is_graceful(self) -> bool:
+        """Whether running calls may still end; never after a code that is not known here."""
+        return self.code in _GRACEFUL
 
 
 Message: TypeAlias = Hello | Open | Data | Reply | Error | Cancel | Window | Ping | Pong | Goodbye

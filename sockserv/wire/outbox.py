@@ -15,7 +15,7 @@ sender hands in; when nothing is taken, only control messages can pile up withou
 from __future__ import annotations
 
 from collections import deque
-from typing import TypeAlias
+from typing import Final, TypeAlias
 
 from sockserv.wire.calls import CallState, Outgoing
 from sockserv.wire.messages import (
@@ -28,13 +28,14 @@ from sockserv.wire.messages import (
     pack_length,
 )
 
-__all__ = ["Buffer", "Outbox"]
+__all__ = ["TURN_BYTES", "Buffer", "Outbox"]
 
 Buffer: TypeAlias = bytes | memoryview
 
 _SMALL_BODY_BYTES = 4 * 1024
 _LITTLE_WAITING_BYTES = 64 * 1024
-_TURN_BYTES = 256 * 1024
+TURN_BYTES: Final = 256 * 1024
+"""About how many bytes go out in one go, before others have their turn."""
 
 
 class Outbox:
@@ -133,7 +134,7 @@ class Outbox:
         """The next bytes to send, about as many as should be handed to a transport at once."""
         frames = self._frames
         ready = self._ready
-        while ready and self.unsent_bytes < _TURN_BYTES:
+        while ready and self.unsent_bytes < TURN_BYTES:
             call = ready.popleft()
             call.is_ready = False
             self._send_one(call)

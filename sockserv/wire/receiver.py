@@ -320,7 +320,7 @@ class Receiver:
         return PongReceived(pong.token)
 
     def _receive_goodbye(self, goodbye: Goodbye, body: bytes, remaining: int) -> Event:
-        if goodbye.code not in (GoodbyeCode.DONE, GoodbyeCode.SHUTTING_DOWN):
+        if not goodbye.is_graceful:
             self.phase = Phase.CLOSED
         # Who says goodbye opens no more calls.
         self._is_draining = True
