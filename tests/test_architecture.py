@@ -60,7 +60,7 @@ CONSTANTS = {"__version__"}
 
 
 def room_of(path: Path, package: Path) -> str:
-    """`sockserv/wire/framing.py` is in the room `wire`, `sockserv/server.py` is the room `server`."""
+    """`sockserv/wire/framing.py` is in the room `wire`, `sockserv/server/logins.py` is in the room `server`."""
     return path.relative_to(package).with_suffix("").parts[0]
 
 

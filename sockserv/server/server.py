@@ -1,0 +1,119 @@
+"""A server: services, an authenticator and limits, joined to the network."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Iterable
+from typing import Any
+
+from twisted.internet.defer import Deferred
+from twisted.internet.endpoints import serverFromString
+from twisted.internet.interfaces import IListeningPort, IProtocolFactory, IStreamServerEndpoint
+from twisted.internet.threads import deferToThreadPool
+
+from sockserv import __version__
+from sockserv.limits import Limits
+from sockserv.net.factory import PeerFactory, PeerSet
+from sockserv.net.peer import Peer
+from sockserv.net.settings import PeerSettings
+from sockserv.server.dispatch import Dispatcher
+from sockserv.server.logins import Logins
+from sockserv.services.api import Service
+from sockserv.trust.authentication import Authenticator
+from sockserv.wire.connection import Role
+
+__all__ = ["Server"]
+
+
+class Server:
+    """Serves calls: to embed in any Twisted application, and what the daemon is made of.
+
+    `reactor` measures time, runs threads and listens. `authenticator` says who may come in:
+    `sockserv.trust` has some. `in_thread` replaces the reactor's thread pool for blocking work.
+
+    Raises `ValueError` when two services have an operation of the same name.
+    """
+
+    def __init__(
+        self,
+        reactor: Any,
+        services: Iterable[Service],
+        *,
+        authenticator: Authenticator,
+        limits: Limits | None = None,
+        in_thread: Callable[..., Deferred[Any]] | None = None,
+    ) -> None:
+        self._reactor = reactor
+        self._limits = limits or Limits()
+        self._settings = PeerSettings(
+            clock=reactor,
+            role=Role.SERVER,
+            agent=f"sockserv/{__version__}",
+            limits=self._limits,
+            handle=Dispatcher(services, Logins(authenticator, self._limits)).dispatch,
+            in_thread=in_thread or self._in_thread,
+            auth=authenticator.methods,
+            on_made=self._made,
+            on_hello=self._greeted,
+            on_end=self._ended,
+        )
+        self._anonymous = authenticator.anonymous
+        self._peers = PeerSet(self._settings)
+        self._ports: list[IListeningPort] = []
+        self._factory = PeerFactory(self._settings, self._peers)
+
+    @property
+    def factory(self) -> IProtocolFactory:
+        """Makes the protocols; for endpoints that are not listened on with `listen`."""
+        return self._factory
+
+    @property
+    def connections(self) -> int:
+        """How many connections are open."""
+        return len(self._peers)
+
+    def listen(self, endpoint: str | IStreamServerEndpoint) -> Deferred[IListeningPort]:
+        """Accept connections on an endpoint, or a description of one (`tcp:0:interface=127.0.0.1`).
+
+        Fires with the port; fails as the endpoint does, with `CannotListenError` for a port that is
+        taken, and `ValueError` at once for a description that is none.
+        """
+        where: IStreamServerEndpoint = (
+            serverFromString(self._reactor, endpoint) if isinstance(endpoint, str) else endpoint
+        )
+        listening: Deferred[IListeningPort] = where.listen(self._factory)
+        return listening.addCallback(self._listens)
+
+    async def _stop(self) -> None:
+        ports, self._ports = self._ports, []
+        for port in ports:
+            await _as_deferred(port.stopListening())
+        await self._peers.drain(self._limits.drain_timeout_seconds)
+
+    def stop(self) -> Deferred[None]:
+        """Stop accepting, say goodbye, let running calls end until the deadline, then cut.
+
+        Fires when the last connection is gone. A server that was stopped stays so.
+        """
+        return Deferred.fromCoroutine(self._stop())
+
+    def _listens(self, port: IListeningPort) -> IListeningPort:
+        self._ports.append(port)
+        return port
+
+    def _in_thread(self, function: Callable[..., Any], *args: Any) -> Deferred[Any]:
+        return deferToThreadPool(self._reactor, self._reactor.getThreadPool(), function, *args)
+
+    def _made(self, peer: Peer) -> None:
+        self._peers.add(peer)
+
+    def _greeted(self, peer: Peer) -> None:
+        if self._anonymous is not None:
+            peer.login(self._anonymous)
+
+    def _ended(self, peer: Peer, why: Exception) -> None:
+        self._peers.discard(peer)
+
+
+async def _as_deferred(result: Any) -> None:
+    if isinstance(result, Awaitable):
+        await result
