@@ -25,6 +25,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     # The core: bytes in, events out.
     "errors": set(),
     "limits": set(),
+    "urls": set(),
     "wire": set(),
     # Between the core and the composition roots. Services and net do not know each other.
     "net": {"wire"},
@@ -32,13 +33,13 @@ MAY_IMPORT: dict[str, set[str]] = {
     "services": {"trust"},
     # The server's side.
     "server": {"wire", "net", "services", "trust"},
-    "endpoints": set(),
+    "endpoints": {"urls"},
     "settings": {"endpoints", "state"},
     "state": set(),
     "daemon": {"server", "services", "trust", "endpoints", "settings", "state"},
     "tap": {"daemon", "endpoints", "settings"},
     # The client's side: the command reaches a daemon only through the client.
-    "client": {"wire", "net", "state"},
+    "client": {"wire", "net", "state", "urls"},
     "cli": {"client", "settings", "state"},
     "__main__": {"cli"},
     # The public names: nobody inside the house imports them.
@@ -49,7 +50,7 @@ MAY_IMPORT: dict[str, set[str]] = {
 }
 """Which rooms (the first part of a module's name below `sockserv`) each room imports, beside itself and `PURE`."""
 
-WITHOUT_TWISTED = {"errors", "limits", "wire", "endpoints", "settings", "state"}
+WITHOUT_TWISTED = {"errors", "limits", "urls", "wire", "endpoints", "settings", "state"}
 """Rooms that are used before a reactor is chosen, or without one."""
 
 WITH_THE_REACTOR = {"cli", "tap"}
