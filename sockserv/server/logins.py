@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Callable
 from typing import Any
+from weakref import WeakKeyDictionary
 
 import msgspec
 from twisted.logger import Logger
@@ -20,6 +21,7 @@ from sockserv.net.calls import IncomingCall
 from sockserv.net.peer import Peer
 from sockserv.trust.authentication import Authenticator
 from sockserv.trust.identities import Identity
+from sockserv.trust.origin import Origin
 from sockserv.wire.messages import LOGIN_PREFIX
 
 __all__ = ["Logins"]
@@ -30,11 +32,23 @@ class Logins:
 
     _log = Logger()
 
-    def __init__(self, authenticator: Authenticator, limits: Limits) -> None:
+    def __init__(
+        self, authenticator: Authenticator, limits: Limits, origin_of: Callable[[Any], Origin]
+    ) -> None:
         self._authenticator = authenticator
+        self._origin_of = origin_of
+        # Asked once for each connection: after its end, the system does not know any more.
+        self._origins: WeakKeyDictionary[Peer, Origin] = WeakKeyDictionary()
         self._max_login_attempts = limits.max_login_attempts
         # The connections that wait for an authenticator which takes its time.
         self._checking: set[Peer] = set()
+
+    def origin(self, peer: Peer) -> Origin:
+        """Where a connection comes from; to be asked for the first time while it is open."""
+        origin = self._origins.get(peer)
+        if origin is None:
+            origin = self._origins[peer] = self._origin_of(peer.transport)
+        return origin
 
     async def login(self, call: IncomingCall) -> dict[str, str]:
         """Log the peer of a call in as whoever its credentials say; gives the result of the call."""
@@ -57,11 +71,11 @@ class Logins:
     async def _check(self, peer: Peer, method: str, arguments: msgspec.Raw) -> Identity:
         self._checking.add(peer)
         try:
-            return await self._identify(method, arguments)
+            return await self._identify(method, arguments, self.origin(peer))
         finally:
             self._checking.discard(peer)
 
-    async def _identify(self, method: str, arguments: msgspec.Raw) -> Identity:
+    async def _identify(self, method: str, arguments: msgspec.Raw, origin: Origin) -> Identity:
         if method not in self._authenticator.methods:
             offered = ", ".join(self._authenticator.methods) or "none is needed"
             raise AuthenticationFailed(
@@ -71,7 +85,7 @@ class Logins:
             credentials = msgspec.json.decode(arguments, type=dict[str, Any])
         except msgspec.DecodeError:
             raise InvalidArgument("the arguments of a login are a JSON object") from None
-        found = self._authenticator.authenticate(method, credentials)
+        found = self._authenticator.authenticate(method, credentials, origin)
         return await found if isinstance(found, Awaitable) else found
 
     def _login_failed(self, call: IncomingCall, method: str, error: CallError) -> None:

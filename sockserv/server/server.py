@@ -17,8 +17,10 @@ from sockserv.net.peer import Peer
 from sockserv.net.settings import PeerSettings
 from sockserv.server.dispatch import Dispatcher
 from sockserv.server.logins import Logins
+from sockserv.server.origins import origin_of
 from sockserv.services.api import Service
 from sockserv.trust.authentication import Authenticator
+from sockserv.trust.origin import Origin
 from sockserv.wire.connection import Role
 
 __all__ = ["Server"]
@@ -28,7 +30,8 @@ class Server:
     """Serves calls: to embed in any Twisted application, and what the daemon is made of.
 
     `reactor` measures time, runs threads and listens. `authenticator` says who may come in:
-    `sockserv.trust` has some. `in_thread` replaces the reactor's thread pool for blocking work.
+    `sockserv.trust` has some. `in_thread` replaces the reactor's thread pool for blocking work, `origin_of` what
+    finds out from a transport where its connection comes from (for listeners behind a proxy, say).
 
     Raises `ValueError` when two services have an operation of the same name.
     """
@@ -41,15 +44,17 @@ class Server:
         authenticator: Authenticator,
         limits: Limits | None = None,
         in_thread: Callable[..., Deferred[Any]] | None = None,
+        origin_of: Callable[[Any], Origin] = origin_of,
     ) -> None:
         self._reactor = reactor
         self._limits = limits or Limits()
+        logins = Logins(authenticator, self._limits, origin_of)
         self._settings = PeerSettings(
             clock=reactor,
             role=Role.SERVER,
             agent=f"sockserv/{__version__}",
             limits=self._limits,
-            handle=Dispatcher(services, Logins(authenticator, self._limits)).dispatch,
+            handle=Dispatcher(services, logins).dispatch,
             in_thread=in_thread or self._in_thread,
             auth=authenticator.methods,
             on_made=self._made,

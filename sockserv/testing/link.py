@@ -14,11 +14,12 @@ from __future__ import annotations
 from collections.abc import Iterable
 from functools import partial
 from itertools import count
-from typing import cast
+from typing import Any, cast
 
-from twisted.internet.address import IPv4Address
+from twisted.internet.address import IPv4Address, IPv6Address, UNIXAddress
 from twisted.internet.error import ConnectionAborted, ConnectionDone, ConnectionLost
 from twisted.internet.interfaces import (
+    IAddress,
     IConsumer,
     IHalfCloseableProtocol,
     IProducer,
@@ -31,6 +32,7 @@ from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from sockserv.testing.channel import BUFFER_BYTES, Channel, Turns
+from sockserv.trust import Origin
 
 __all__ = ["Link", "MemoryTransport"]
 
@@ -42,7 +44,9 @@ class Link:
 
     `fragments` are the sizes of the deliveries in bytes, in their order, each way; when they are used
     up, and without them, as much is delivered at once as there is. `delay_seconds` is how long the
-    bytes travel, `buffer_bytes` how many may wait before a producer is paused.
+    bytes travel, `buffer_bytes` how many may wait before a producer is paused. `origin` is where the
+    client comes from, as the server sees it: an account on a Unix socket (`Origin(uid=1000)`), another
+    address, a certificate. Without one it is a free port of 127.0.0.1.
 
     The attributes `to_server` and `to_client` are the directions, each to be tuned by itself.
     """
@@ -53,7 +57,9 @@ class Link:
         fragments: Iterable[int] | None = None,
         delay_seconds: float = 0.0,
         buffer_bytes: int = BUFFER_BYTES,
+        origin: Origin | None = None,
     ) -> None:
+        self.origin = origin or Origin("127.0.0.1", next(_ports))
         self.to_server = Channel(fragments, delay_seconds, buffer_bytes)
         self.to_client = Channel(fragments, delay_seconds, buffer_bytes)
         self._ends: tuple[MemoryTransport, ...] = ()
@@ -87,14 +93,15 @@ class Link:
         """Connect the protocols: each is given its transport, the server first."""
         if self._ends:
             raise RuntimeError("this link joins two protocols already: one link, one connection")
+        client_address = _address(self.origin)
         server_address = IPv4Address("TCP", "127.0.0.1", 7700)
-        client_address = IPv4Address("TCP", "127.0.0.1", next(_ports))
         client_end = MemoryTransport(
             turns, client, self.to_server, self.to_client, client_address, server_address
         )
         server_end = MemoryTransport(
             turns, server, self.to_client, self.to_server, server_address, client_address
         )
+        server_end.origin = self.origin
         self.to_server.join(turns, client_end, server_end)
         self.to_client.join(turns, server_end, client_end)
         self._ends = (client_end, server_end)
@@ -106,8 +113,11 @@ class Link:
 class MemoryTransport:
     """One end of a link, as its protocol sees it.
 
-    `connected` and `disconnecting` mean what they do on Twisted's transports.
+    `connected` and `disconnecting` mean what they do on Twisted's transports. `origin` is where the
+    other end comes from, if that was the one to connect.
     """
+
+    origin: Origin | None = None
 
     def __init__(
         self,
@@ -115,8 +125,8 @@ class MemoryTransport:
         protocol: IProtocol,
         outgoing: Channel,
         incoming: Channel,
-        host: IPv4Address,
-        peer: IPv4Address,
+        host: IAddress,
+        peer: IAddress,
     ) -> None:
         self.protocol = protocol
         self.connected = True
@@ -179,11 +189,11 @@ class MemoryTransport:
             self._abandon(ConnectionAborted())
             self._outgoing.break_off()
 
-    def getHost(self) -> IPv4Address:
+    def getHost(self) -> Any:
         """The address of this end."""
         return self._host
 
-    def getPeer(self) -> IPv4Address:
+    def getPeer(self) -> Any:
         """The address of the other end."""
         return self._peer
 
@@ -303,3 +313,11 @@ class MemoryTransport:
         if not self._is_aborting:
             # What was written before is still delivered: the system's buffer has it.
             self._outgoing.end()
+
+
+def _address(origin: Origin) -> IAddress:
+    """What `getPeer` says of somebody who comes from there."""
+    if origin.address is None:
+        return UNIXAddress(None)
+    kind = IPv6Address if ":" in origin.address else IPv4Address
+    return kind("TCP", origin.address, origin.port or 0)

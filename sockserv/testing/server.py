@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Iterable, Mapping
+from operator import attrgetter
 from types import TracebackType
 from typing import Any, Final, TypeVar
 
@@ -22,7 +23,7 @@ from sockserv.services import Service
 from sockserv.testing.link import Link
 from sockserv.testing.network import MemoryEndpoint, MemoryNetwork
 from sockserv.testing.raw import RawPeer
-from sockserv.trust import EVERYTHING, Authenticator, Identity
+from sockserv.trust import EVERYTHING, Authenticator, Identity, Origin
 
 __all__ = ["OWNER", "HandlerFailed", "LeftOver", "MemoryServer"]
 
@@ -74,6 +75,7 @@ class MemoryServer:
             authenticator=authenticator or self._known,
             limits=limits,
             in_thread=self.network.in_thread,
+            origin_of=attrgetter("origin"),
         )
         self._endpoint = MemoryEndpoint(self.network)
         self._failures = _Failures()
@@ -240,7 +242,7 @@ class _Known:
         self._identities[token] = identity
         return token
 
-    def authenticate(self, method: str, credentials: Mapping[str, Any]) -> Identity:
+    def authenticate(self, method: str, credentials: Mapping[str, Any], origin: Origin) -> Identity:
         identity = self._identities.get(credentials.get("token", ""))
         if identity is None:
             raise AuthenticationFailed("the token is not valid here")

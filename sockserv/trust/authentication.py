@@ -9,6 +9,7 @@ from typing import Any, Protocol
 
 from sockserv.errors import AuthenticationFailed, InvalidArgument
 from sockserv.trust.identities import Identity
+from sockserv.trust.origin import Origin
 
 __all__ = ["Anonymous", "Authenticator", "TokenAuthenticator", "hash_token"]
 
@@ -29,11 +30,11 @@ class Authenticator(Protocol):
         """Who a peer is that has not logged in; None where a login is needed."""
 
     def authenticate(
-        self, method: str, credentials: Mapping[str, Any]
+        self, method: str, credentials: Mapping[str, Any], origin: Origin
     ) -> Identity | Awaitable[Identity]:
-        """Who holds these credentials.
+        """Who holds these credentials, and has come from `origin`.
 
-        Raises `AuthenticationFailed` when nobody does, `InvalidArgument` when they are not complete.
+        `credentials` are what the peer says of itself, `origin` what its connection proves. Raises `AuthenticationFailed` when nobody does, `InvalidArgument` when they are not complete.
         """
 
 
@@ -54,7 +55,7 @@ class TokenAuthenticator:
     def __init__(self, identities: Mapping[str, Identity]) -> None:
         self._identities = dict(identities)
 
-    def authenticate(self, method: str, credentials: Mapping[str, Any]) -> Identity:
+    def authenticate(self, method: str, credentials: Mapping[str, Any], origin: Origin) -> Identity:
         """The identity whose token this is; see `Authenticator`."""
         token = credentials.get("token")
         if method != "token" or not isinstance(token, str) or set(credentials) != {"token"}:
@@ -78,6 +79,6 @@ class Anonymous:
     def __init__(self, identity: Identity) -> None:
         self.anonymous = identity
 
-    def authenticate(self, method: str, credentials: Mapping[str, Any]) -> Identity:
+    def authenticate(self, method: str, credentials: Mapping[str, Any], origin: Origin) -> Identity:
         """Nobody logs in here."""
         raise AuthenticationFailed("no login is needed here")

@@ -20,11 +20,19 @@ from sockserv.errors import (
 )
 from sockserv.services import Call, Service, operation
 from sockserv.testing import OWNER, MemoryNetwork, MemoryServer, RawPeer
-from sockserv.trust import EVERYTHING, Anonymous, Identity, TokenAuthenticator, hash_token
+from sockserv.trust import (
+    EVERYTHING,
+    Anonymous,
+    Identity,
+    Origin,
+    TokenAuthenticator,
+    hash_token,
+)
 from tests.net.probe import open_frame
 
 ALICE = Identity("alice", frozenset({"echo", "files"}))
 BOB = Identity("bob")
+HERE = Origin("127.0.0.1", 4711)
 
 
 class Who(Service):
@@ -61,8 +69,8 @@ def tokens() -> TokenAuthenticator:
 
 
 def test_a_token_names_its_identity() -> None:
-    assert tokens().authenticate("token", {"token": "a"}) is ALICE
-    assert tokens().authenticate("token", {"token": "b"}) is BOB
+    assert tokens().authenticate("token", {"token": "a"}, HERE) is ALICE
+    assert tokens().authenticate("token", {"token": "b"}, HERE) is BOB
     assert tokens().methods == ("token",)
     assert tokens().anonymous is None
 
@@ -75,7 +83,7 @@ def test_only_the_hash_of_a_token_is_kept() -> None:
 @pytest.mark.parametrize("token", ["", "c", "A", hash_token("a")])
 def test_another_token_is_nobodys(token: str) -> None:
     with pytest.raises(AuthenticationFailed, match="not valid here"):
-        tokens().authenticate("token", {"token": token})
+        tokens().authenticate("token", {"token": token}, HERE)
 
 
 @pytest.mark.parametrize(
@@ -91,7 +99,7 @@ def test_another_token_is_nobodys(token: str) -> None:
 )
 def test_incomplete_credentials(method: str, credentials: dict[str, Any]) -> None:
     with pytest.raises(InvalidArgument, match='one argument, "token"'):
-        tokens().authenticate(method, credentials)
+        tokens().authenticate(method, credentials, HERE)
 
 
 def test_anonymous_lets_everybody_in() -> None:
@@ -99,7 +107,7 @@ def test_anonymous_lets_everybody_in() -> None:
     assert anonymous.methods == ()
     assert anonymous.anonymous is ALICE
     with pytest.raises(AuthenticationFailed, match="no login is needed"):
-        anonymous.authenticate("token", {"token": "a"})
+        anonymous.authenticate("token", {"token": "a"}, HERE)
 
 
 # The login on a connection
@@ -182,7 +190,9 @@ class Slow:
         self._clock = clock
         self.asked = 0
 
-    def authenticate(self, method: str, credentials: Mapping[str, Any]) -> Deferred[Identity]:
+    def authenticate(
+        self, method: str, credentials: Mapping[str, Any], origin: Origin
+    ) -> Deferred[Identity]:
         self.asked += 1
         found = deferLater(self._clock, 1.0, lambda: credentials["token"])
         return found.addCallback(self._identity)
@@ -278,7 +288,7 @@ class Magic:
     methods = ("magic", "kerberos")
     anonymous = None
 
-    def authenticate(self, method: str, credentials: Mapping[str, Any]) -> Identity:
+    def authenticate(self, method: str, credentials: Mapping[str, Any], origin: Origin) -> Identity:
         raise AuthenticationFailed("no")
 
 

@@ -1,0 +1,53 @@
+"""Where a connection comes from, asked of its transport."""
+
+from __future__ import annotations
+
+import socket
+import struct
+from ipaddress import ip_address
+from typing import Any, Final
+
+from twisted.internet.address import IPv4Address, IPv6Address
+
+from sockserv.trust.origin import Origin, PeerCertificate
+
+__all__ = ["origin_of"]
+
+_CREDENTIALS: Final = struct.Struct("=iII")
+"""Linux's `struct ucred`: process, account, group."""
+
+_NOBODYS: Final = {65534, 0xFFFFFFFF}
+"""What the system says where it has no number for the account here, as one of another container: it could be anybody."""
+
+
+def origin_of(transport: Any) -> Origin:
+    """Where the connection on a transport comes from; to be asked while it is connected, and TLS has shaken hands."""
+    address = transport.getPeer()
+    certificate = _certificate_of(transport)
+    if isinstance(address, IPv4Address | IPv6Address):
+        return Origin(_plain(address.host), address.port, certificate=certificate)
+    return Origin(uid=_uid_of(transport), certificate=certificate)
+
+
+def _plain(host: str) -> str:
+    """An address as people write it: a listener for both IPv4 and IPv6 gives the former in the latter's clothes."""
+    try:
+        address = ip_address(host)
+    except ValueError:
+        return host
+    return str(getattr(address, "ipv4_mapped", None) or address)
+
+
+def _uid_of(transport: Any) -> int | None:
+    """The account of the process that has connected to a Unix socket, where the system tells."""
+    handle = transport.getHandle() if hasattr(transport, "getHandle") else None
+    option = getattr(socket, "SO_PEERCRED", None)
+    if not isinstance(handle, socket.socket) or handle.family != socket.AF_UNIX or option is None:
+        return None
+    _, uid, _ = _CREDENTIALS.unpack(handle.getsockopt(socket.SOL_SOCKET, option, _CREDENTIALS.size))
+    return None if uid in _NOBODYS else uid
+
+
+def _certificate_of(transport: Any) -> PeerCertificate | None:
+    """The certificate that the peer has shown; no listener asks for one yet."""
+    return None
