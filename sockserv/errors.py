@@ -6,6 +6,7 @@ The tree::
     ├── LocalError              this program or this machine: nothing was sent, or nobody answered
     │   ├── ConfigError         a setting is wrong
     │   ├── StateError          the state directory is missing, unsafe, or in use
+    │   ├── ProfileError        a server that was logged in to cannot be used by its name
     │   ├── ConnectError        no connection could be made
     │   ├── MessageTooLarge     the arguments or the result exceed what the peer accepts
     │   ├── ReplyTooLarge       the answer is larger than the caller agreed to collect
@@ -23,6 +24,7 @@ The tree::
         ├── TooManyCalls             too-many-calls
         ├── BodyTooLarge             body-too-large
         ├── Unavailable              unavailable
+        ├── AuditUnavailable         audit-unavailable
         ├── InternalError            internal
         └── RemoteError              any code that this side has no class for
 
@@ -37,6 +39,7 @@ from enum import StrEnum
 from typing import Any, ClassVar
 
 __all__ = [
+    "AuditUnavailable",
     "AuthenticationFailed",
     "BodyTooLarge",
     "CallCancelled",
@@ -52,6 +55,7 @@ __all__ = [
     "LocalError",
     "MessageTooLarge",
     "PermissionDenied",
+    "ProfileError",
     "ProtocolError",
     "RemoteError",
     "ReplyTooLarge",
@@ -79,6 +83,10 @@ class ConfigError(LocalError):
 
 class StateError(LocalError):
     """The state directory cannot be used; the message says what to type."""
+
+
+class ProfileError(LocalError):
+    """What is stored of a login cannot be used or written; the message says what to do."""
 
 
 class ConnectError(LocalError):
@@ -225,6 +233,12 @@ class Unavailable(CallError):
     """The peer is shutting down and takes no new calls."""
 
     code = "unavailable"
+
+
+class AuditUnavailable(CallError):
+    """The callee cannot write down what it is asked to do, and so does not do it, or does not say that all is well."""
+
+    code = "audit-unavailable"
 
 
 class InternalError(CallError):

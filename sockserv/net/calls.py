@@ -82,10 +82,11 @@ class RunningCall(CallState, eq=False):
 class IncomingCall(RunningCall, eq=False):
     """One request of the peer, for the service that answers it.
 
-    `args` is the object that the operation declared.
+    `args` is the object that the operation declared, `ended_by` what stopped its handler from outside.
     """
 
     args: Any = None
+    ended_by: Exception | None = None
     _body: Body | None = None
     _held: bytes = b""
     _is_stepping: bool = True
@@ -195,6 +196,9 @@ class IncomingCall(RunningCall, eq=False):
         assert in_thread is not None, "a side with services has threads for them"
         return await in_thread(function, *args)
 
+    def note(self, *, rule: str | None = None, **facts: Any) -> None:
+        """Nobody listens here: an audited call has its own."""
+
     def before_step(self) -> None:
         """The handler is about to run."""
         self._is_stepping = True
@@ -222,6 +226,7 @@ class IncomingCall(RunningCall, eq=False):
     def cancel(self, failure: Exception) -> None:
         """Stop the handler: the caller is gone, or its time is up; `failure` ends the body."""
         self.stop_timer()
+        self.ended_by = failure
         if not self.is_whole:
             self._failure = failure
             if self._body is not None:

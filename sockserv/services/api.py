@@ -18,6 +18,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable
+from enum import Enum
 from typing import Any, Final, Protocol, TypeVar
 
 import attrs
@@ -27,7 +28,7 @@ from twisted.internet.interfaces import IReactorTime
 from sockserv.errors import InvalidArgument
 from sockserv.trust.identities import Identity
 
-__all__ = ["Body", "Call", "NoArguments", "Operation", "Service", "operation"]
+__all__ = ["Audit", "Body", "Call", "NoArguments", "Operation", "Service", "operation"]
 
 A = TypeVar("A")
 A_co = TypeVar("A_co", covariant=True)
@@ -35,6 +36,17 @@ S = TypeVar("S", bound="Service")
 T = TypeVar("T")
 
 _DECLARATION: Final = "__sockserv_operation__"
+
+
+class Audit(Enum):
+    """What the audit log is told of the calls of an operation."""
+
+    NEVER = "never"
+    """Nothing, unless the caller lacks the permission: for what neither shows nor changes anything."""
+    READS = "reads"
+    """How each call has ended. Nobody waits until that is written."""
+    CHANGES = "changes"
+    """That a call begins, and how it has ended. Each is on the disk before things go on."""
 
 
 class Body(Protocol):
@@ -102,6 +114,12 @@ class Call(Protocol[A_co]):
     async def in_thread(self, function: Callable[..., T], *args: Any) -> T:
         """Call a blocking function in a thread, and wait for what it returns or raises."""
 
+    def note(self, *, rule: str | None = None, **facts: Any) -> None:
+        """Tell the audit log more about this call: the finer rule that allowed it, and any facts.
+
+        They stand in the record of the call's end. Nothing secret; what is long will be cut.
+        """
+
 
 @attrs.frozen
 class NoArguments:
@@ -113,18 +131,20 @@ class _Declaration:
     name: str
     args: type
     permission: str | None
+    audit: Audit
 
 
 class Operation:
     """An operation of a service, ready to be called.
 
     `permission` is what the caller has to hold, None if everybody may. `args` is the class of the
-    arguments. `handler` takes the call.
+    arguments. `audit` is what the audit log is told. `handler` takes the call.
     """
 
     def __init__(self, declaration: _Declaration, handler: Callable[[Any], Any]) -> None:
         self.name = declaration.name
         self.permission = declaration.permission
+        self.audit = declaration.audit
         self.handler = handler
         self.args = declaration.args
         self._decode: Callable[[msgspec.Raw], Any] = msgspec.json.Decoder(declaration.args).decode
@@ -164,12 +184,14 @@ def operation(
     *,
     permission: str | None,
     args: type[A] = NoArguments,  # type: ignore[assignment]
+    audit: Audit = Audit.CHANGES,
 ) -> Callable[[Callable[[S, Call[A]], T]], Callable[[S, Call[A]], T]]:
     """Declare a method to be an operation.
 
     `name` is what callers ask for, usually `service.verb`. `permission` is the name of what an
     identity needs to be permitted; None stands for everybody who is logged in, and has to be said.
-    `args` is an attrs class: its fields, types and defaults are the arguments.
+    `args` is an attrs class: its fields, types and defaults are the arguments; what is secret among them has
+    `attrs.field(metadata={"secret": True})`. `audit` is what the audit log is told of it: everything, if nothing is said.
     """
     if not attrs.has(args) or args.__setattr__ is object.__setattr__:
         raise TypeError(
@@ -177,7 +199,7 @@ def operation(
         )
 
     def declare(method: Callable[[S, Call[A]], T]) -> Callable[[S, Call[A]], T]:
-        setattr(method, _DECLARATION, _Declaration(name, args, permission))
+        setattr(method, _DECLARATION, _Declaration(name, args, permission, audit))
         return method
 
     return declare

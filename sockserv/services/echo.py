@@ -7,7 +7,7 @@ from collections.abc import Awaitable
 
 import attrs
 
-from sockserv.services.api import Call, Service, operation
+from sockserv.services.api import Audit, Call, Service, operation
 
 __all__ = ["Echo", "EchoArguments"]
 
@@ -22,7 +22,7 @@ class EchoArguments:
 class Echo(Service):
     """Sends every byte back."""
 
-    @operation("echo", args=EchoArguments, permission="echo")
+    @operation("echo", args=EchoArguments, permission="echo", audit=Audit.NEVER)
     def echo(self, call: Call[EchoArguments]) -> Awaitable[None] | None:
         """The body, of any size, in the order and at the pace of its coming."""
         if call.args.upper:

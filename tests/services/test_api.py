@@ -12,7 +12,7 @@ import pytest
 from twisted.internet.defer import Deferred, succeed
 
 from sockserv.errors import BodyTooLarge, InvalidArgument
-from sockserv.services import Call, NoArguments, Operation, Service, operation
+from sockserv.services import Audit, Call, NoArguments, Operation, Service, operation
 from sockserv.testing import MemoryServer
 
 
@@ -28,7 +28,7 @@ class Declared(Service):
     def with_arguments(self, call: Call[Arguments]) -> list[Any]:
         return [call.args.name, call.args.count, call.args.tags]
 
-    @operation("declared.without", permission=None)
+    @operation("declared.without", permission=None, audit=Audit.READS)
     def without(self, call: Call[NoArguments]) -> str:
         return "none"
 
@@ -46,7 +46,9 @@ def test_operations_by_name() -> None:
     one = operations["declared.with"]
     assert (one.name, one.permission, one.args) == ("declared.with", "declared", Arguments)
     assert repr(one) == "<operation declared.with>"
+    assert one.audit is Audit.CHANGES
     assert operations["declared.without"].permission is None
+    assert operations["declared.without"].audit is Audit.READS
 
 
 def test_a_subclass_has_the_operations_of_its_parents() -> None:
