@@ -14,11 +14,10 @@ from the file's folder. For the state directory the environment variable `SOCKSE
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping, Sequence
 from functools import cache
 from pathlib import Path
-from typing import Annotated, Any, TypeVar, get_type_hints
+from typing import Annotated, Any, get_type_hints
 
 import attrs
 import msgspec
@@ -28,18 +27,15 @@ from sockserv.endpoints import DEFAULT_ENDPOINT, Endpoint, parse_endpoint
 from sockserv.errors import ConfigError
 from sockserv.limits import Limits
 from sockserv.state import ENVIRONMENT_VARIABLE, StateDirectory
+from sockserv.tables import converted
 
 __all__ = ["Settings", "load", "load_file"]
-
-T = TypeVar("T", bound=msgspec.Struct)
 
 # Whatever a limit counts: no quantity on the wire is larger, and no clock runs longer (30 years).
 _RANGES: dict[type, Any] = {
     int: Annotated[int, msgspec.Meta(gt=0, le=2**53 - 1)],
     float: Annotated[float, msgspec.Meta(gt=0, le=1e9)],
 }
-_VALIDATION_MESSAGE = re.compile(r"(.*?)(?: - at `\$\.?(.*)`)?", re.DOTALL)
-_UNKNOWN_FIELD = re.compile(r"Object contains unknown field `(.*)`", re.DOTALL)
 
 
 @attrs.frozen(kw_only=True)
@@ -122,7 +118,7 @@ def _read(path: Path) -> dict[str, Any]:
 
 def _settings(content: dict[str, Any], *, base: Path, environ: Mapping[str, str]) -> Settings:
     """What a settings file's content means. Raises `ValueError` or `ConfigError` that names the field."""
-    file = _converted(content, _File, where="")
+    file = converted(content, _File, where="")
     settings = _defaults(environ)
     if file.listen is not UNSET:
         endpoints = []
@@ -136,7 +132,7 @@ def _settings(content: dict[str, Any], *, base: Path, environ: Mapping[str, str]
         state = StateDirectory.locate(file.state, environ=environ, base=base)
         settings = attrs.evolve(settings, state=state)
     if file.limits is not UNSET:
-        table = _converted(file.limits, _limits_table(), where="limits.")
+        table = converted(file.limits, _limits_table(), where="limits.")
         try:
             limits = Limits(
                 **{k: v for k, v in msgspec.structs.asdict(table).items() if v is not UNSET}
@@ -154,28 +150,3 @@ def _limits_table() -> type[msgspec.Struct]:
         (name, _RANGES[kind] | UnsetType, UNSET) for name, kind in get_type_hints(Limits).items()
     ]
     return msgspec.defstruct("LimitsTable", fields, forbid_unknown_fields=True)
-
-
-def _converted(content: dict[str, Any], kind: type[T], *, where: str) -> T:
-    """`content` as a `kind`. Raises `ValueError` that names the field, below `where`."""
-    try:
-        return msgspec.convert(content, kind)
-    except msgspec.ValidationError as error:
-        raise ValueError(_in_plain_words(str(error), kind, where)) from error
-
-
-def _in_plain_words(message: str, kind: type[msgspec.Struct], where: str) -> str:
-    """What msgspec says about a value, with the field first, in TOML's words."""
-    matched = _VALIDATION_MESSAGE.fullmatch(message)
-    assert matched is not None  # it matches any text
-    what, field = matched[1], matched[2] or ""
-    unknown = _UNKNOWN_FIELD.fullmatch(what)
-    if unknown is None:
-        what = what.replace("`object`", "table").replace("`", "")
-        return f"{where}{field}: {what[:1].lower()}{what[1:]}"
-    import difflib
-
-    name = unknown[1]
-    near = difflib.get_close_matches(name, kind.__struct_fields__, 1)
-    advice = f"did you mean {near[0]}?" if near else f"expected {', '.join(kind.__struct_fields__)}"
-    return f"{where}{name}: there is no such setting; {advice}"

@@ -27,6 +27,7 @@ from shlex import quote
 import attrs
 import msgspec
 
+from sockserv.atomic import replace_file, written_beside
 from sockserv.errors import StateError
 
 __all__ = ["ENVIRONMENT_VARIABLE", "HeldState", "RunningDaemon", "StateDirectory"]
@@ -184,15 +185,8 @@ class StateDirectory:
 
     def _make_owner_token(self) -> None:
         path = self.path / _OWNER_TOKEN
-        with _explained("write", path), _written_beside(path) as file:
-            os.write(file, secrets.token_urlsafe(_TOKEN_BYTES).encode() + b"\n")
-            os.fsync(file)
         with _explained("write", path):
-            directory = os.open(self.path, os.O_RDONLY | os.O_DIRECTORY)
-            try:
-                os.fsync(directory)
-            finally:
-                os.close(directory)
+            replace_file(path, secrets.token_urlsafe(_TOKEN_BYTES).encode() + b"\n")
 
     def _nobody_runs(self) -> StateError:
         return StateError(
@@ -217,7 +211,7 @@ class HeldState:
         """
         path = self.path / _NOTE
         content = msgspec.json.encode(RunningDaemon(pid=os.getpid(), listening=tuple(listening)))
-        with _explained("write", path), _written_beside(path) as file:
+        with _explained("write", path), written_beside(path) as file:
             os.write(file, content + b"\n")
             fcntl.flock(file, fcntl.LOCK_EX)
             # The lock lives as long as one descriptor of the file that was locked.
@@ -257,20 +251,6 @@ def _try_lock(file: int, kind: int) -> bool:
 
 def _open_without_following(path: str, flags: int) -> int:
     return os.open(path, flags | os.O_NOFOLLOW)
-
-
-@contextmanager
-def _written_beside(path: Path) -> Iterator[int]:
-    """Write a file, mode 0600, beside `path`; it gets that name when the block ends without an error."""
-    beside = path.with_name(path.name + ".new")
-    # Only the holder of the lock writes here, so what has this name was left by a crash.
-    beside.unlink(missing_ok=True)
-    file = os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-    try:
-        yield file
-        beside.rename(path)
-    finally:
-        os.close(file)
 
 
 @contextmanager

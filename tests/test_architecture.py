@@ -27,19 +27,22 @@ MAY_IMPORT: dict[str, set[str]] = {
     "limits": set(),
     "urls": set(),
     "wire": set(),
+    # What more than one room does with files.
+    "atomic": set(),
+    "tables": set(),
     # Between the core and the composition roots. Services and net do not know each other.
     "net": {"wire"},
-    "trust": set(),
+    "trust": {"atomic", "tables"},
     "services": {"trust"},
     # The server's side.
     "server": {"wire", "net", "services", "trust"},
     "endpoints": {"urls"},
-    "settings": {"endpoints", "state"},
-    "state": set(),
+    "settings": {"endpoints", "state", "tables"},
+    "state": {"atomic"},
     "daemon": {"server", "services", "trust", "endpoints", "settings", "state"},
     "tap": {"daemon", "endpoints", "settings"},
     # The client's side: the command reaches a daemon only through the client.
-    "client": {"wire", "net", "state", "urls"},
+    "client": {"wire", "net", "state", "urls", "atomic"},
     "cli": {"client", "settings", "state"},
     "__main__": {"cli"},
     # The public names: nobody inside the house imports them.
@@ -50,7 +53,7 @@ MAY_IMPORT: dict[str, set[str]] = {
 }
 """Which rooms (the first part of a module's name below `sockserv`) each room imports, beside itself and `PURE`."""
 
-WITHOUT_TWISTED = {"errors", "limits", "urls", "wire", "endpoints", "settings", "state"}
+WITHOUT_TWISTED = PURE | {"urls", "wire", "atomic", "tables", "endpoints", "settings", "state"}
 """Rooms that are used before a reactor is chosen, or without one."""
 
 WITH_THE_REACTOR = {"cli", "tap"}
