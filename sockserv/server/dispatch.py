@@ -8,6 +8,7 @@ from typing import Any
 from sockserv.errors import PermissionDenied, UnknownOperation
 from sockserv.net.calls import IncomingCall
 from sockserv.server.logins import Logins
+from sockserv.server.trail import AuditTrail
 from sockserv.services.api import Operation, Service
 from sockserv.trust.identities import Identity
 from sockserv.wire.messages import LOGIN_PREFIX, NOTHING
@@ -21,8 +22,9 @@ class Dispatcher:
     Raises `ValueError` when two services have an operation of the same name.
     """
 
-    def __init__(self, services: Iterable[Service], logins: Logins) -> None:
+    def __init__(self, services: Iterable[Service], logins: Logins, trail: AuditTrail) -> None:
         self._logins = logins
+        self._trail = trail
         self._operations: dict[str, Operation] = {}
         for service in services:
             for name, operation in service.operations().items():

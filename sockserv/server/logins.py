@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable
 from typing import Any
-from weakref import WeakKeyDictionary
 
 import msgspec
 from twisted.logger import Logger
@@ -19,6 +18,8 @@ from sockserv.errors import (
 from sockserv.limits import Limits
 from sockserv.net.calls import IncomingCall
 from sockserv.net.peer import Peer
+from sockserv.server.origins import Origins
+from sockserv.server.trail import AuditTrail
 from sockserv.trust.authentication import Authenticator
 from sockserv.trust.identities import Identity
 from sockserv.trust.origin import Origin
@@ -33,22 +34,14 @@ class Logins:
     _log = Logger()
 
     def __init__(
-        self, authenticator: Authenticator, limits: Limits, origin_of: Callable[[Any], Origin]
+        self, authenticator: Authenticator, limits: Limits, origins: Origins, trail: AuditTrail
     ) -> None:
         self._authenticator = authenticator
-        self._origin_of = origin_of
-        # Asked once for each connection: after its end, the system does not know any more.
-        self._origins: WeakKeyDictionary[Peer, Origin] = WeakKeyDictionary()
+        self._origins = origins
+        self._trail = trail
         self._max_login_attempts = limits.max_login_attempts
         # The connections that wait for an authenticator which takes its time.
         self._checking: set[Peer] = set()
-
-    def origin(self, peer: Peer) -> Origin:
-        """Where a connection comes from; to be asked for the first time while it is open."""
-        origin = self._origins.get(peer)
-        if origin is None:
-            origin = self._origins[peer] = self._origin_of(peer.transport)
-        return origin
 
     async def login(self, call: IncomingCall) -> dict[str, str]:
         """Log the peer of a call in as whoever its credentials say; gives the result of the call."""
@@ -65,13 +58,14 @@ class Logins:
             self._login_failed(call, method, error)
             raise
         peer.login(identity)
+        self._trail.logged_in(peer, method)
         self._log.info("{peer} logged in by {method}", peer=peer, method=method)
         return {"identity": identity.name}
 
     async def _check(self, peer: Peer, method: str, arguments: msgspec.Raw) -> Identity:
         self._checking.add(peer)
         try:
-            return await self._identify(method, arguments, self.origin(peer))
+            return await self._identify(method, arguments, self._origins.of(peer))
         finally:
             self._checking.discard(peer)
 
@@ -98,6 +92,7 @@ class Logins:
             count=peer.failed_logins,
             why=error,
         )
+        self._trail.login_failed(peer, method, error)
         if peer.failed_logins >= self._max_login_attempts:
             # Nothing that follows the goodbye is read.
             peer.fail(call, error)

@@ -4,20 +4,39 @@ from __future__ import annotations
 
 import socket
 import struct
+from collections.abc import Callable
 from ipaddress import ip_address
 from typing import Any, Final
+from weakref import WeakKeyDictionary
 
 from twisted.internet.address import IPv4Address, IPv6Address
 
+from sockserv.net.peer import Peer
 from sockserv.trust.origin import Origin, PeerCertificate
 
-__all__ = ["origin_of"]
+__all__ = ["Origins", "origin_of"]
 
 _CREDENTIALS: Final = struct.Struct("=iII")
 """Linux's `struct ucred`: process, account, group."""
 
 _NOBODYS: Final = {65534, 0xFFFFFFFF}
 """What the system says where it has no number for the account here, as one of another container: it could be anybody."""
+
+
+class Origins:
+    """Where each connection comes from, as `origin_of` finds out from its transport."""
+
+    def __init__(self, origin_of: Callable[[Any], Origin]) -> None:
+        self._origin_of = origin_of
+        # Asked once for each connection: after its end, the system does not know any more.
+        self._known: WeakKeyDictionary[Peer, Origin] = WeakKeyDictionary()
+
+    def of(self, peer: Peer) -> Origin:
+        """Where a connection comes from; to be asked for the first time while it is open."""
+        origin = self._known.get(peer)
+        if origin is None:
+            origin = self._known[peer] = self._origin_of(peer.transport)
+        return origin
 
 
 def origin_of(transport: Any) -> Origin:

@@ -17,8 +17,10 @@ from sockserv.net.peer import Peer
 from sockserv.net.settings import PeerSettings
 from sockserv.server.dispatch import Dispatcher
 from sockserv.server.logins import Logins
-from sockserv.server.origins import origin_of
+from sockserv.server.origins import Origins, origin_of
+from sockserv.server.trail import AuditTrail
 from sockserv.services.api import Service
+from sockserv.trust.audit import AuditSink
 from sockserv.trust.authentication import Authenticator
 from sockserv.trust.origin import Origin
 from sockserv.wire.connection import Role
@@ -31,7 +33,8 @@ class Server:
 
     `reactor` measures time, runs threads and listens. `authenticator` says who may come in:
     `sockserv.trust` has some. `in_thread` replaces the reactor's thread pool for blocking work, `origin_of` what
-    finds out from a transport where its connection comes from (for listeners behind a proxy, say).
+    finds out from a transport where its connection comes from (for listeners behind a proxy, say). `audit` is told who
+    calls what, and who is refused.
 
     Raises `ValueError` when two services have an operation of the same name.
     """
@@ -45,16 +48,19 @@ class Server:
         limits: Limits | None = None,
         in_thread: Callable[..., Deferred[Any]] | None = None,
         origin_of: Callable[[Any], Origin] = origin_of,
+        audit: AuditSink | None = None,
     ) -> None:
         self._reactor = reactor
         self._limits = limits or Limits()
-        logins = Logins(authenticator, self._limits, origin_of)
+        origins = Origins(origin_of)
+        trail = AuditTrail(audit, origins)
+        logins = Logins(authenticator, self._limits, origins, trail)
         self._settings = PeerSettings(
             clock=reactor,
             role=Role.SERVER,
             agent=f"sockserv/{__version__}",
             limits=self._limits,
-            handle=Dispatcher(services, logins).dispatch,
+            handle=Dispatcher(services, logins, trail).dispatch,
             in_thread=in_thread or self._in_thread,
             auth=authenticator.methods,
             on_made=self._made,
