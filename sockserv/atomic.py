@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-__all__ = ["replace_file", "written_beside"]
+__all__ = ["remove_file", "replace_file", "written_beside"]
 
 
 def replace_file(path: Path, content: bytes) -> None:
@@ -29,7 +29,7 @@ def written_beside(path: Path) -> Iterator[int]:
 
     See `replace_file`, which is this with content at hand.
     """
-    beside = path.with_name(path.name + ".new")
+    beside = _beside(path)
     # Nobody else writes here at this time, so what has this name was left by a crash.
     beside.unlink(missing_ok=True)
     file = os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600)
@@ -44,6 +44,20 @@ def written_beside(path: Path) -> Iterator[int]:
     finally:
         os.close(file)
     _sync_directory(path.parent)
+
+
+def remove_file(path: Path) -> None:
+    """Remove a file that `replace_file` has made, with what a crash may have left beside it, for good.
+
+    Blocks until the disk knows. Raises `OSError`: `FileNotFoundError` when there is no file of this name.
+    """
+    _beside(path).unlink(missing_ok=True)
+    path.unlink()
+    _sync_directory(path.parent)
+
+
+def _beside(path: Path) -> Path:
+    return path.with_name(path.name + ".new")
 
 
 def _sync_directory(path: Path) -> None:

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from sockserv.atomic import replace_file, written_beside
+from sockserv.atomic import remove_file, replace_file, written_beside
 
 
 @contextmanager
@@ -73,3 +73,13 @@ def test_a_link_is_replaced_and_what_it_leads_to_is_not(tmp_path: Path) -> None:
     replace_file(tmp_path / "file", b"new")
     assert (tmp_path / "elsewhere").read_text() == "precious"
     assert not (tmp_path / "file").is_symlink()
+
+
+def test_what_is_removed_leaves_nothing(tmp_path: Path) -> None:
+    replace_file(tmp_path / "file", b"secret")
+    (tmp_path / "file.new").write_text("half of a secret")
+    (tmp_path / "other").write_text("stays")
+    remove_file(tmp_path / "file")
+    assert os.listdir(tmp_path) == ["other"]
+    with pytest.raises(FileNotFoundError):
+        remove_file(tmp_path / "file")
