@@ -42,7 +42,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "daemon": {"server", "services", "trust", "endpoints", "settings", "state"},
     "tap": {"daemon", "endpoints", "settings"},
     # The client's side: the command reaches a daemon only through the client.
-    "client": {"wire", "net", "state", "urls", "atomic"},
+    "client": {"wire", "net", "state", "urls", "atomic", "tables"},
     "cli": {"client", "settings", "state"},
     "__main__": {"cli"},
     # The public names: nobody inside the house imports them.

@@ -1,0 +1,157 @@
+"""Logging in to stay: a profile is made of an invitation, and its token replaced by one that nobody has seen.
+
+The token of an invitation has stood in a chat, on a screen or in the arguments of a process. So the first thing done
+with it is to have the server take another one for it, made here. The profile holds both before the server is asked, and
+the new one alone when it has answered: whatever fails in between, one of the two logs in, and the next connection ends
+what was begun.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import secrets
+from collections.abc import Callable
+from contextlib import suppress
+from typing import Final, TypeAlias
+
+import attrs
+from twisted.internet.defer import Deferred
+
+from sockserv.client.client import Client
+from sockserv.client.profiles import Profile, Profiles
+from sockserv.errors import (
+    AuthenticationFailed,
+    CallError,
+    PermissionDenied,
+    ProfileError,
+    UnknownOperation,
+)
+from sockserv.urls import ServerUrl
+
+__all__ = ["Connect", "LoggedIn", "connect_as", "log_in"]
+
+Connect: TypeAlias = Callable[[ServerUrl], Deferred[Client]]
+"""Connects to a server, and logs in with the token that its URL has."""
+
+_TOKEN_BYTES: Final = 32
+_REPLACE: Final = "identity.replace-token"
+
+
+@attrs.frozen
+class LoggedIn:
+    """What has come of a login: the profile as it is stored, and why its token is still the one of the invitation."""
+
+    profile: Profile
+    not_replaced: CallError | None = None
+
+
+async def log_in(
+    connect: Connect, profile: Profile, profiles: Profiles, *, timeout_seconds: float
+) -> LoggedIn:
+    """Find out that `profile` gets us in, keep it under its name, and have its token replaced.
+
+    A server that cannot replace tokens keeps the one that it knows. The replacement may take `timeout_seconds`.
+
+    Raises what connecting raises, with nothing stored; `ProfileError` when the name is that of another server, or the
+    profile cannot be written; and `ConnectionEnded` when nobody knows whether the token is replaced: the profile works
+    all the same. To be cancelled is no danger to it, either.
+    """
+    before = _before(profile, profiles)
+    if before is not None and before.next_token and before.url == profile.url:
+        # This very login was interrupted; its token may be replaced already.
+        client = await connect_as(connect, before, profiles, timeout_seconds=timeout_seconds)
+        await client.close()
+        return LoggedIn(profiles.load(profile.name))
+    client = await connect(profile.url)
+    try:
+        profile = attrs.evolve(profile, identity=_presentable(client.identity))
+        if profile.url.token is None:
+            profiles.save(profile)
+            return LoggedIn(profile)
+        profile = attrs.evolve(profile, next_token=secrets.token_urlsafe(_TOKEN_BYTES))
+        profiles.save(profile)
+        not_replaced = await _replace_token(client, profile, profiles, timeout_seconds)
+        return LoggedIn(profiles.load(profile.name), not_replaced)
+    finally:
+        await client.close()
+
+
+async def connect_as(
+    connect: Connect, profile: Profile, profiles: Profiles, *, timeout_seconds: float
+) -> Client:
+    """Connect to the server of a profile, and end the replacement of its token if that was interrupted.
+
+    Raises what connecting raises.
+    """
+    if profile.next_token is None:
+        return await connect(profile.url)
+    replaced = _replaced(profile)
+    # Somebody else may end the same replacement while we try: then the first one is right, after all.
+    for attempt in (replaced, profile, replaced):
+        try:
+            client = await connect(attempt.url)
+        except AuthenticationFailed as error:
+            failure = error
+            continue
+        if attempt is replaced:
+            _keep(replaced, profile, profiles)
+            return client
+        try:
+            await _replace_token(client, profile, profiles, timeout_seconds)
+        except BaseException:
+            client.close()
+            raise
+        return client
+    raise failure
+
+
+def _before(profile: Profile, profiles: Profiles) -> Profile | None:
+    """What is stored under the name of `profile`: the same server, or None."""
+    if profile.name not in profiles.names():
+        return None
+    before = profiles.load(profile.name)
+    if before.url.address != profile.url.address:
+        raise ProfileError(
+            f"{profile.name} is the name of {before.url.address} already: choose another one with --name, "
+            f"or `sockserv logout {profile.name}` first"
+        )
+    return before
+
+
+def _presentable(identity: str | None) -> str | None:
+    """It is shown, and written to a file; and a server may say anything."""
+    return identity if identity and identity.isprintable() else None
+
+
+def _replaced(profile: Profile) -> Profile:
+    """The profile when its next token is its token."""
+    return attrs.evolve(
+        profile, url=attrs.evolve(profile.url, token=profile.next_token), next_token=None
+    )
+
+
+async def _replace_token(
+    client: Client, profile: Profile, profiles: Profiles, timeout_seconds: float
+) -> CallError | None:
+    """Have the server take the next token in the place of the one that `client` has logged in with.
+
+    When it would not or could not, both stay in the profile, for the next connection to try it again; the reason is
+    what is returned. Raises `ConnectionEnded`.
+    """
+    assert profile.next_token is not None
+    digest = hashlib.sha256(profile.next_token.encode()).hexdigest()
+    try:
+        await client.call(_REPLACE, {"sha256": digest}, timeout_seconds=timeout_seconds)
+    except (UnknownOperation, PermissionDenied):
+        _keep(attrs.evolve(profile, next_token=None), profile, profiles)
+    except CallError as error:
+        return error
+    else:
+        _keep(_replaced(profile), profile, profiles)
+    return None
+
+
+def _keep(settled: Profile, pending: Profile, profiles: Profiles) -> None:
+    # Where it cannot be written, what is there still logs in.
+    with suppress(ProfileError):
+        profiles.save(settled, instead_of=pending)
