@@ -108,11 +108,6 @@ class IncomingCall(RunningCall, eq=False):
         return self.peer.identity
 
     @property
-    def whole_body(self) -> bytes | None:
-        """The request's body if all of it came with the request, None if more is to come."""
-        return self.first_body if self.is_whole else None
-
-    @property
     def body(self) -> Body:
         """The bytes that the caller sends."""
         body = self._body
@@ -120,7 +115,7 @@ class IncomingCall(RunningCall, eq=False):
             self._body = body = Body(self)
             if self.first_body:
                 body.feed(0, self.first_body)
-            if self.is_whole or self._failure is not None:
+            if self.whole_body is not None or self._failure is not None:
                 body.end(self._failure)
         return body
 
@@ -227,7 +222,7 @@ class IncomingCall(RunningCall, eq=False):
         """Stop the handler: the caller is gone, or its time is up; `failure` ends the body."""
         self.stop_timer()
         self.ended_by = failure
-        if not self.is_whole:
+        if self.whole_body is None:
             self._failure = failure
             if self._body is not None:
                 self._body.end(failure)
@@ -241,6 +236,8 @@ class IncomingCall(RunningCall, eq=False):
         """The handler has ended: let go of what it has not read, without waiting for the collector."""
         self._running = None
         self.first_body = b""
+        if self.whole_body:
+            self.whole_body = b""
         if self._body is not None:
             self._body.discard()
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Coroutine
+from collections.abc import Callable, Coroutine
 from types import CoroutineType
 from typing import Any
 
@@ -21,13 +21,13 @@ __all__ = ["run_handler"]
 _log = Logger()
 
 
-def run_handler(call: IncomingCall) -> None:
+def run_handler(call: IncomingCall, handle: Callable[[IncomingCall], Any]) -> None:
     """Have the call handled; it ends now if its handler waits for nothing, or else later."""
     try:
         timeout_seconds = call.request.timeout
         if timeout_seconds is not None:
             call.start_timer(timeout_seconds)
-        result = call.peer.settings.handle(call)
+        result = handle(call)
         if result is None:
             call.reply(NOTHING)
             return

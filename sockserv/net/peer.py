@@ -109,7 +109,7 @@ class Peer(Protocol):
                 self._liveness.has_heard = True
                 if event.__class__ is IncomingCall:
                     event.peer = self
-                    run_handler(event)
+                    run_handler(event, self.settings.handle)
                 else:
                     _ACTIONS[event.__class__](self, event)
             # Part of a header is no sign of life: it could come for ever, a byte at a time.

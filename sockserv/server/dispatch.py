@@ -48,5 +48,9 @@ class Dispatcher:
                 details={"permission": operation.permission},
             )
         args = request.args
-        call.args = operation.decode(None if args is NOTHING else args)
+        defaults = operation.defaults
+        if args is not NOTHING or defaults is None:
+            call.args = operation.decode(args)
+        else:
+            call.args = defaults
         return operation.handler(call)

@@ -138,7 +138,8 @@ class Operation:
     """An operation of a service, ready to be called.
 
     `permission` is what the caller has to hold, None if everybody may. `args` is the class of the
-    arguments. `audit` is what the audit log is told. `handler` takes the call.
+    arguments, and `defaults` an object of it for a call without any, None if some have to be given.
+    `audit` is what the audit log is told. `handler` takes the call.
     """
 
     def __init__(self, declaration: _Declaration, handler: Callable[[Any], Any]) -> None:
@@ -149,7 +150,7 @@ class Operation:
         self.args = declaration.args
         self._decode: Callable[[msgspec.Raw], Any] = msgspec.json.Decoder(declaration.args).decode
         fields = attrs.fields(declaration.args)
-        self._defaults = (
+        self.defaults = (
             None if any(field.default is attrs.NOTHING for field in fields) else declaration.args()
         )
         self._fields = {field.name for field in fields}
@@ -157,15 +158,12 @@ class Operation:
     def __repr__(self) -> str:
         return f"<operation {self.name}>"
 
-    def decode(self, arguments: msgspec.Raw | None) -> Any:
-        """The object for the arguments of a call, None if it came without any.
+    def decode(self, arguments: msgspec.Raw) -> Any:
+        """The object for the arguments of a call; empty where it came without any.
 
         Raises `InvalidArgument` that names the field.
         """
-        if arguments is None:
-            if self._defaults is not None:
-                return self._defaults
-            arguments = _EMPTY
+        arguments = arguments or _EMPTY
         try:
             given = msgspec.json.decode(arguments)
             if isinstance(given, dict) and not given.keys() <= self._fields:

@@ -35,8 +35,8 @@ class CallState(Struct, eq=False):
     """What the peer asks for, in a call that it has opened."""
     first_body: bytes = b""
     """The body that came with the request, or the beginning of it."""
-    is_whole: bool = False
-    """Whether that was all of it."""
+    whole_body: bytes | None = None
+    """The same if that was all of it, else None."""
     is_ours: bool = False
     is_ended: bool = False
     """Whether the call has been taken out of its table."""
@@ -118,7 +118,13 @@ class CallTable:
             raise self._window_exceeded(number)
         is_whole = request.end and not remaining
         return self._incoming_class(
-            number, send_credit, receive_credit, not is_whole, request, body, is_whole
+            number,
+            send_credit,
+            receive_credit,
+            not is_whole,
+            request,
+            body,
+            body if is_whole else None,
         )
 
     def new_outgoing(self, send_credit: int) -> CallState:

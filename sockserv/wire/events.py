@@ -1,7 +1,7 @@
 """What a `Connection` tells about the bytes that it was given.
 
 That the peer opened a call is told by the new `CallState` itself: its `request`, `first_body` and
-`is_whole` say what came. The `call` of the other events is one of these, or what `Connection.open`
+`whole_body` say what came. The `call` of the other events is one of these, or what `Connection.open`
 gave. They are of the classes that the connection was given for its calls. The collector has to see these
 events: a traceback may hold one, and be held by its call.
 """

@@ -191,7 +191,10 @@ class Side:
         opened = {"event": "opened", "call": call.number, "op": request.op}
         if request.timeout is not None:
             opened["timeout"] = request.timeout
-        return [opened | plain(args=request.args), _body(call, call.first_body, end=call.is_whole)]
+        return [
+            opened | plain(args=request.args),
+            _body(call, call.first_body, end=call.whole_body is not None),
+        ]
 
 
 def plain(**raws: Raw) -> dict[str, Any]:

@@ -94,7 +94,7 @@ class Talker:
     def _on_event(self, event: Any) -> None:
         match event:
             case CallState():
-                self._note_received(event, event.first_body, end=event.is_whole)
+                self._note_received(event, event.first_body, end=event.whole_body is not None)
             case events.BodyReceived():
                 self._note_received(event.call, event.body, end=event.end)
             case events.CallReplied():
