@@ -7,7 +7,9 @@ The tree::
     │   ├── ConfigError         a setting is wrong
     │   ├── StateError          the state directory is missing, unsafe, or in use
     │   ├── ProfileError        a server that was logged in to cannot be used by its name
+    │   ├── CertificateError    a certificate or its key cannot be used
     │   ├── ConnectError        no connection could be made
+    │   │   └── CertificateChanged  the server holds another key than the one we know it by
     │   ├── MessageTooLarge     the arguments or the result exceed what the peer accepts
     │   ├── ReplyTooLarge       the answer is larger than the caller agreed to collect
     │   ├── UnexpectedResult    the result is not of the class that the caller expects
@@ -45,6 +47,8 @@ __all__ = [
     "CallCancelled",
     "CallEnded",
     "CallError",
+    "CertificateChanged",
+    "CertificateError",
     "ConfigError",
     "ConnectError",
     "ConnectionEnded",
@@ -89,8 +93,16 @@ class ProfileError(LocalError):
     """What is stored of a login cannot be used or written; the message says what to do."""
 
 
+class CertificateError(LocalError):
+    """A certificate or its key cannot be used; the message names the file and says why."""
+
+
 class ConnectError(LocalError):
     """No connection to the server could be made."""
+
+
+class CertificateChanged(ConnectError):
+    """The server holds another key than the one that we know it by: it may be somebody else."""
 
 
 class MessageTooLarge(LocalError):
