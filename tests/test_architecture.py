@@ -33,6 +33,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     # Between the core and the composition roots. Services and net do not know each other.
     "net": {"wire"},
     "trust": {"atomic", "tables"},
+    "tls": {"trust"},
     "services": {"trust"},
     # The server's side.
     "server": {"wire", "net", "services", "trust"},
