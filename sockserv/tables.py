@@ -13,6 +13,7 @@ T = TypeVar("T", bound=msgspec.Struct)
 
 _VALIDATION_MESSAGE = re.compile(r"(.*?)(?: - at `\$\.?(.*)`)?", re.DOTALL)
 _UNKNOWN_FIELD = re.compile(r"Object contains unknown field `(.*)`", re.DOTALL)
+_MISSING_FIELD = re.compile(r"Object missing required field `(.*)`", re.DOTALL)
 
 
 class FieldError(ValueError):
@@ -38,6 +39,9 @@ def converted(content: dict[str, Any], kind: type[T], *, where: str = "") -> T:
         unknown = _UNKNOWN_FIELD.fullmatch(what)
         if unknown is not None:
             raise FieldError(f"{where}{unknown[1]}", _no_such(unknown[1], kind)) from None
+        missing = _MISSING_FIELD.fullmatch(what)
+        if missing is not None:
+            raise FieldError(f"{where}{missing[1]}", "is missing") from None
         what = what.replace("`object`", "table").replace("`", "")
         raise FieldError(f"{where}{field}", f"{what[:1].lower()}{what[1:]}") from None
 

@@ -11,7 +11,7 @@ from sockserv.tables import FieldError, converted
 
 
 class Colours(msgspec.Struct, forbid_unknown_fields=True):
-    wall: str = "white"
+    wall: str
     shades: list[int] = []
 
 
@@ -23,8 +23,9 @@ def test_a_table_becomes_an_object() -> None:
     ("content", "field", "problem"),
     [
         ({"wall": 1}, "wall", "expected str, got int"),
-        ({"shades": 1}, "shades", "expected array, got int"),
-        ({"shades": [1, "x"]}, "shades[1]", "expected int, got str"),
+        ({"wall": "", "shades": 1}, "shades", "expected array, got int"),
+        ({"wall": "", "shades": [1, "x"]}, "shades[1]", "expected int, got str"),
+        ({}, "wall", "is missing"),
         ({"wal": ""}, "wal", "there is no such setting; did you mean wall?"),
         ({"x`y": ""}, "x`y", "there is no such setting; expected wall, shades"),
     ],

@@ -12,6 +12,7 @@ from typing import Any
 
 import attrs
 import msgspec
+from msgspec import UNSET, UnsetType
 
 from sockserv.tables import FieldError, converted
 from sockserv.trust.identities import FilesAccess, FilesGrant, Identity, Login
@@ -29,7 +30,7 @@ class GrantsTable(msgspec.Struct, forbid_unknown_fields=True):
 
     echo: bool = False
     exec: tuple[str, ...] = ()
-    files: dict[str, Any] | None = None
+    files: dict[str, Any] | UnsetType = UNSET
     chat: tuple[str, ...] = ()
     admin: bool = False
     permissions: tuple[str, ...] = ()
@@ -77,7 +78,7 @@ class Grants:
         return cls(
             echo=table.echo,
             exec=table.exec,
-            files=None if table.files is None else _files_grant(table.files),
+            files=None if table.files is UNSET else _files_grant(table.files),
             chat=table.chat,
             admin=table.admin,
             permissions=table.permissions,

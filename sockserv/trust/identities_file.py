@@ -170,7 +170,7 @@ def parse_identities(text: str, *, file: str, taken: Iterable[Entry] = ()) -> di
     except RecursionError:
         raise IdentitiesError(f"{file}: is nested too deeply") from None
     except ValueError as error:
-        raise IdentitiesError(_not_toml(file, str(error))) from None
+        raise IdentitiesError(_not_toml(file, text, str(error))) from None
     owners: dict[tuple[Kind, str | int], str] = {}
     for entry in taken:
         _claim(entry, owners)
@@ -308,10 +308,10 @@ def _shown(name: str) -> str:
     return name if name.isprintable() else repr(name)
 
 
-def _not_toml(file: str, message: str) -> str:
+def _not_toml(file: str, text: str, message: str) -> str:
     matched = _LINE_OF_TOMLLIB.fullmatch(message)
     if matched is None:
         return f"{file}: is not TOML: {message}"
     what, line = matched.groups()
-    where = f" line {line}" if line else ""
-    return f"{file}{where}: is not TOML: {what[:1].lower()}{what[1:]}"
+    line = line or text.count("\n") + 1
+    return f"{file} line {line}: is not TOML: {what[:1].lower()}{what[1:]}"

@@ -137,6 +137,7 @@ class Places:
                 if not self._skip(",", "\n"):
                     self._read_pair(place)
         else:
+            self._advance()
             while self._kind in ("string", "bare") or self._token == ".":
                 self._advance()
 
