@@ -44,7 +44,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "tap": {"daemon", "endpoints", "settings"},
     # The client's side: the command reaches a daemon only through the client.
     "client": {"wire", "net", "state", "urls", "atomic", "tables"},
-    "cli": {"client", "settings", "state"},
+    "cli": {"client", "settings", "state", "urls"},
     "__main__": {"cli"},
     # The public names: nobody inside the house imports them.
     "__init__": {"server", "services", "trust", "client"},

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import traceback
 from collections.abc import Sequence
 from contextlib import suppress
@@ -16,13 +17,19 @@ from sockserv.cli.complaints import DEBUG_VARIABLE, complaint_about
 from sockserv.cli.exits import EXPLANATION, EndedBySignal, ExitStatus
 from sockserv.cli.options import App, Group, Options
 from sockserv.cli.process import end_by_signal, leave
+from sockserv.cli.terminal import ProcessTerminal
 
 if TYPE_CHECKING:
     from sockserv.cli.session import Work
 
 __all__ = ["execute", "sockserv"]
 
-_COMMANDS: Final = ("ping", "echo", "config")
+_COMMANDS: Final = (
+    *("ping", "echo"),
+    *("login", "logout", "servers", "whoami"),
+    *("invite", "identities", "revoke"),
+    "config",
+)
 """Each is the `command` of the module of its name, which is imported when it is needed."""
 
 _EPILOG: Final = f"""\b
@@ -71,10 +78,16 @@ def execute(arguments: Sequence[str]) -> NoReturn:
     try:
         # What comes back is None, or a status that click itself ends with: that of `--help`, for one.
         status = sockserv.main(
-            [*arguments], prog_name="sockserv", standalone_mode=False, obj=App(run=_run)
+            [*arguments],
+            prog_name="sockserv",
+            standalone_mode=False,
+            obj=App(run=_run, terminal=ProcessTerminal()),
         )
     except EndedBySignal as end:
         end_by_signal(end.number)
+    except BrokenPipeError:
+        # Who read our output has gone, and the system would have ended most programs with this.
+        end_by_signal(signal.SIGPIPE)
     except Exception as error:
         if os.environ.get(DEBUG_VARIABLE):
             traceback.print_exc()

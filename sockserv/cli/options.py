@@ -13,6 +13,7 @@ from sockserv.cli.exits import ExitStatus
 
 if TYPE_CHECKING:
     from sockserv.cli.session import Work
+    from sockserv.cli.terminal import Terminal
 
 __all__ = ["App", "Command", "Group", "Options", "Seconds", "pass_app"]
 
@@ -56,9 +57,10 @@ class Options:
 
 @attrs.define
 class App:
-    """What commands find in click's context: the options so far, and what runs their work."""
+    """What commands find in click's context: the options so far, what runs their work, and the terminal."""
 
     run: Callable[[Options, Work], None]
+    terminal: Terminal
     options: Options = attrs.field(factory=Options)
 
 
@@ -154,9 +156,9 @@ def _common_options(*, with_environment: bool) -> list[click.Parameter]:
     return [
         option(
             "--server",
-            metavar="URL",
+            metavar="URL|NAME",
             envvar="SOCKSERV_SERVER",
-            help="The daemon to call: tcp://HOST:PORT or unix:///PATH; "
+            help="The daemon to call: one of `sockserv servers`, or sockserv://HOST, tcp://HOST:PORT, unix:///PATH; "
             "without it, the one of this account.  [env: SOCKSERV_SERVER]",
         ),
         option(

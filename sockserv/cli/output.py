@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
+from unicodedata import combining, east_asian_width
 
 import msgspec
 
-__all__ = ["as_json_line", "printable"]
+__all__ = ["as_json_line", "printable", "table"]
 
 
 def printable(text: str) -> str:
@@ -23,3 +24,24 @@ def printable(text: str) -> str:
 def as_json_line(value: Mapping[str, Any]) -> bytes:
     """An object as one line of JSON."""
     return msgspec.json.encode(value) + b"\n"
+
+
+def table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    """Rows in columns that are as wide as a terminal shows them, with a line above; each ends in a line break."""
+    lines = [[*head], *([printable(field) for field in row] for row in rows)]
+    widths = [max(map(_width, column)) for column in zip(*lines, strict=True)]
+    return "".join(
+        "  ".join(
+            field + " " * (width - _width(field)) for field, width in zip(line, widths, strict=True)
+        ).rstrip()
+        + "\n"
+        for line in lines
+    )
+
+
+def _width(text: str) -> int:
+    """How many columns of a terminal a text takes: Chinese characters take two, accents none."""
+    return sum(
+        0 if combining(character) else 1 + (east_asian_width(character) in "WF")
+        for character in text
+    )

@@ -6,6 +6,8 @@ import os
 import signal
 import sys
 from collections.abc import Callable, Coroutine
+from contextlib import suppress
+from functools import partial
 from time import perf_counter
 from types import FrameType
 from typing import Any, Final
@@ -19,12 +21,11 @@ from sockserv.cli.exits import EndedBySignal
 from sockserv.cli.options import Options
 from sockserv.cli.process import end_by_signal, is_ignored
 from sockserv.cli.session import Session, Work
-from sockserv.cli.stdio import ThreadInput, ThreadOutput
+from sockserv.cli.stdio import StreamError, ThreadInput, ThreadOutput
+from sockserv.cli.terminal import SIGNALS, ProcessTerminal
 from sockserv.limits import Limits
 
 __all__ = ["Runner", "run_on_reactor"]
-
-_SIGNALS: Final = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 _CLEANUP_SECONDS: Final = 0.5
 """How long a command may take to end, once a signal has asked for it."""
@@ -42,23 +43,24 @@ def run_on_reactor(options: Options, work: Work) -> None:
     from twisted.internet import reactor as global_reactor
 
     from sockserv.client import connect
+    from sockserv.client.profiles import Profiles
 
     reactor: Any = global_reactor
     token = options.token()
+    connect_as_told = partial(
+        connect, reactor, state=options.state, limits=_LIMITS, timeout_seconds=options.timeout
+    )
     session = Session(
         options=options,
         clock=reactor,
         now=perf_counter,
-        connect=lambda: connect(
-            reactor,
-            options.server,
-            token=token,
-            state=options.state,
-            limits=_LIMITS,
-            timeout_seconds=options.timeout,
-        ),
+        connect=lambda: connect_as_told(options.server, token=token),
+        connect_to=lambda url: connect_as_told(url.reveal()),
+        profiles=Profiles.locate(),
+        terminal=ProcessTerminal(),
         input=ThreadInput(reactor, 0, "standard input"),
         output=ThreadOutput(reactor, 1, "standard output"),
+        errors=ThreadOutput(reactor, 2, "standard error"),
     )
     _silence_the_log()
     Runner(reactor).run(_do(work, session))
@@ -68,6 +70,8 @@ async def _do(work: Work, session: Session) -> None:
     try:
         await work(session)
     finally:
+        with suppress(StreamError, EndedBySignal):
+            await session.errors.flush()
         # What came before a failure has come.
         await session.output.flush()
 
@@ -97,7 +101,7 @@ class Runner:
 
     def run(self, work: Coroutine[Any, Any, None]) -> None:
         """Run the reactor until `work` has ended. Raises what it raises, and `EndedBySignal`."""
-        for number in _SIGNALS:
+        for number in SIGNALS:
             if not is_ignored(number):
                 self._catch(number, self._on_signal)
         self._reactor.callWhenRunning(self._start, work)

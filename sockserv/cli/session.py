@@ -1,20 +1,25 @@
-"""What a command's work has to do with: the options, the daemon, the standard streams, the time."""
+"""What a command's work has to do with: the options, the daemon, the profiles, the standard streams, the time."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Coroutine, Mapping
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 import attrs
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IReactorTime
 
+from sockserv.cli.exits import EndedBySignal
 from sockserv.cli.options import Options
 from sockserv.cli.output import as_json_line, printable
-from sockserv.cli.stdio import Input, Output
+from sockserv.cli.stdio import Input, Output, StreamError
 
 if TYPE_CHECKING:
+    from sockserv.cli.terminal import Terminal
     from sockserv.client import Client
+    from sockserv.client.profiles import Profiles
+    from sockserv.urls import ServerUrl
 
 __all__ = ["Session", "Work"]
 
@@ -23,16 +28,20 @@ __all__ = ["Session", "Work"]
 class Session:
     """The world as the work of a command sees it.
 
-    `connect` makes a connection as the options say; `now` is a time in seconds from some moment on, for
-    measuring.
+    `connect` makes a connection as the options say, `connect_to` one to a URL with the token in it; `profiles` are
+    the logins of this account. `now` is a time in seconds from some moment on, for measuring.
     """
 
     options: Options
     clock: IReactorTime
     now: Callable[[], float]
     connect: Callable[[], Deferred[Client]]
+    connect_to: Callable[[ServerUrl], Deferred[Client]]
+    profiles: Profiles
+    terminal: Terminal
     input: Input
     output: Output
+    errors: Output
 
     async def show(self, text: str, values: Mapping[str, Any] | None = None) -> None:
         """Write a line: `text` for people, or `values` as JSON; nothing for programs without values.
@@ -43,6 +52,12 @@ class Session:
             await self.output.write(f"{printable(text)}\n".encode())
         elif values is not None:
             await self.output.write(as_json_line(values))
+
+    async def remark(self, text: str) -> None:
+        """Write lines to standard error, for people: programs and closed streams go without."""
+        if not self.options.json:
+            with suppress(StreamError, EndedBySignal):
+                await self.errors.write(f"{text}\n".encode())
 
 
 Work: TypeAlias = Callable[[Session], Coroutine[Any, Any, None]]

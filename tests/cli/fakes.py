@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
 from typing import Any
 
+import attrs
 from click.testing import CliRunner, Result
 from twisted.internet.defer import Deferred
 
@@ -12,6 +14,7 @@ from sockserv.cli.app import sockserv
 from sockserv.cli.options import App, Options
 from sockserv.cli.session import Session, Work
 from sockserv.client import Client
+from sockserv.client.profiles import Profiles
 from sockserv.testing import Link, MemoryServer
 
 
@@ -49,23 +52,49 @@ class Written:
         pass
 
 
+@attrs.define
+class FakeTerminal:
+    """Which streams are terminals, and what somebody types there; without it, nobody is to be asked."""
+
+    streams: set[int] = attrs.field(factory=set)
+    typed: list[str | Exception] = attrs.field(factory=list)
+    questions: list[str] = attrs.field(factory=list)
+
+    def has(self, number: int) -> bool:
+        return number in self.streams
+
+    def ask_secret(self, question: str) -> str:
+        self.questions.append(question)
+        answer = self.typed.pop(0)
+        if isinstance(answer, Exception):
+            raise answer
+        return answer
+
+
 def session_with(
     memory: MemoryServer,
     *,
     pieces: Pieces | None = None,
     output: Written | None = None,
+    errors: Written | None = None,
     link: Link | None = None,
     connect: Callable[[], Deferred[Client]] | None = None,
+    profiles: Profiles | None = None,
+    terminal: FakeTerminal | None = None,
     **options: Any,
 ) -> Session:
-    """A session whose daemon is in memory."""
+    """A session whose daemon is in memory. To connect to any URL leads there, with the token that the URL has."""
     return Session(
         options=Options(**options),
         clock=memory.clock,
         now=memory.clock.seconds,
         connect=connect or (lambda: memory.start_connecting(link=link)),
+        connect_to=lambda url: memory.start_connecting(token=url.token or "", link=link),
+        profiles=profiles or Profiles(Path("/nowhere")),
+        terminal=terminal or FakeTerminal(),
         input=pieces or Pieces([]),
         output=output or Written(),
+        errors=errors or Written(),
     )
 
 
@@ -75,10 +104,14 @@ def assert_hung_up(memory: MemoryServer) -> None:
     assert not memory.network.links
 
 
-def work_of(arguments: Sequence[str]) -> tuple[Options, Work]:
+def work_of(
+    arguments: Sequence[str], *, terminal: FakeTerminal | None = None
+) -> tuple[Options, Work]:
     """What a command line comes to: the options, and the work that it would do."""
     asked: list[tuple[Options, Work]] = []
-    result = invoke(arguments, run=lambda options, work: asked.append((options, work)))
+    result = invoke(
+        arguments, run=lambda options, work: asked.append((options, work)), terminal=terminal
+    )
     if result.exception is not None:
         raise result.exception
     (one,) = asked
@@ -90,18 +123,19 @@ def invoke(
     *,
     run: Callable[[Options, Work], None] | None = None,
     environ: dict[str, str] | None = None,
+    terminal: FakeTerminal | None = None,
 ) -> Result:
     """Parse a command line; without `run`, it must not come to any work."""
 
     def refuse(options: Options, work: Work) -> None:
         raise AssertionError("this command line does work")
 
-    names = ("SERVER", "STATE", "TOKEN_FILE")
+    names = ("SERVER", "STATE", "TOKEN_FILE", "CONFIG")
     variables: dict[str, str | None] = {f"SOCKSERV_{name}": None for name in names}
     return CliRunner().invoke(
         sockserv,
         [*arguments],
-        obj=App(run=run or refuse),
+        obj=App(run=run or refuse, terminal=terminal or FakeTerminal()),
         env=variables | (environ or {}),
         standalone_mode=False,
     )

@@ -9,7 +9,10 @@ from sockserv import __version__
 from sockserv.cli.complaints import complaint_about
 from tests.cli.fakes import invoke
 
-COMMANDS = [[], ["ping"], ["echo"], ["config"], ["config", "check"]]
+COMMANDS = [
+    *([], ["ping"], ["echo"], ["config"], ["config", "check"]),
+    *(["login"], ["logout"], ["servers"], ["whoami"], ["invite"], ["identities"], ["revoke"]),
+]
 
 
 @pytest.mark.parametrize("command", COMMANDS, ids=" ".join)

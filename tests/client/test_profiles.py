@@ -78,7 +78,7 @@ def test_one_that_cannot_be_read(profiles: Profiles) -> None:
 @pytest.mark.parametrize(
     ("content", "problem"),
     [
-        (b"", "missing required field"),
+        (b"", "url: is missing"),
         (b"url = ", "Invalid value"),
         (b"\xff", "can't decode byte"),
         (b"url = 3", "url: expected str, got int"),

@@ -27,7 +27,7 @@ from sockserv.trust import Identity, Origin
 from sockserv.urls import ServerUrl
 from tests.test_atomic import files_of_at_most
 
-INVITED = "the token of the invitation"
+INVITED = "the-token-of-the-invitation"
 URL = ServerUrl.parse("tcp://127.0.0.1:7700")
 LAB = Profile(name="lab1", url=attrs.evolve(URL, token=INVITED))
 

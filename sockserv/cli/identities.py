@@ -1,0 +1,66 @@
+"""`sockserv identities`: who may use a daemon, and for what."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import click
+
+from sockserv.cli.options import App, Command, pass_app
+
+if TYPE_CHECKING:
+    from sockserv.cli.people import Person
+    from sockserv.cli.session import Session
+
+__all__ = ["command"]
+
+
+@click.command(
+    "identities",
+    cls=Command,
+    epilog="""\b
+Examples:
+  sockserv identities
+  sockserv identities --json | jq -r .name""",
+)
+@pass_app
+def command(app: App) -> None:
+    """List who may use the daemon, what each may do, and by what each is known.
+
+    The owner, who may do everything, does not stand there. No secret is shown: `token:` and 8 digits tell a token
+    from others, in this list as in the daemon's log.
+    """
+    app.run(app.options, _list)
+
+
+async def _list(session: Session) -> None:
+    # Imported late: the help needs none of it.
+    import attrs
+
+    from sockserv.cli.output import as_json_line, table
+    from sockserv.cli.people import Person, what_they_may
+
+    client = await session.connect()
+    try:
+        reply = await client.call(
+            "admin.identities", result=list[Person], timeout_seconds=session.options.timeout
+        )
+    finally:
+        await client.close()
+    if session.options.json:
+        for person in reply.result:
+            await session.output.write(as_json_line(attrs.asdict(person)))
+    elif reply.result:
+        rows = [(p.name, what_they_may(p), _known_by(p)) for p in reply.result]
+        await session.output.write(table(("NAME", "MAY", "KNOWN BY"), rows).encode())
+    elif session.terminal.has(2):
+        await session.remark("Nobody but the owner: `sockserv invite NAME` adds somebody.")
+
+
+def _known_by(person: Person) -> str:
+    from sockserv.cli.people import until
+
+    return ", ".join(
+        f"{one.credential} {until(one.expires)}" if one.expires else one.credential
+        for one in person.credentials
+    )

@@ -1,0 +1,265 @@
+"""`sockserv invite`: letting somebody in, for what they are to do and no more."""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING, Any, Final
+
+import attrs
+import click
+
+from sockserv.cli.options import App, Command, pass_app
+from sockserv.cli.stdio import StreamError
+from sockserv.errors import ConnectError, UnexpectedResult
+
+if TYPE_CHECKING:
+    from sockserv.cli.session import Session
+    from sockserv.urls import ServerUrl
+
+__all__ = ["command"]
+
+_ACCESS: Final = ("ro", "rw", "drop")
+_SECONDS: Final = {"m": 60, "h": 3600, "d": 86_400, "w": 7 * 86_400}
+_MAX_SECONDS: Final = 100 * 365 * 86_400
+_DURATION: Final = re.compile(r"([1-9][0-9]{0,9})([mhdw])")
+
+
+class _Files(click.ParamType):  # type: ignore[type-arg]  # older versions of click take none
+    """A folder, and what may be done in it: `ro:reports`."""
+
+    name = "files"
+
+    def convert(
+        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
+    ) -> dict[str, str]:
+        """The argument of the daemon's operation."""
+        access, _, root = value.partition(":")
+        if access not in _ACCESS or not root:
+            self.fail(
+                f"{value!r} is not ro:FOLDER (to read), rw:FOLDER (to read and write) "
+                "or drop:FOLDER (to put new files there, and see none)",
+                param,
+                ctx,
+            )
+        return {"root": root, "access": access}
+
+
+class _Duration(click.ParamType):  # type: ignore[type-arg]  # see above
+    """How long: `30m`, `12h`, `7d`, `4w`, or `never`, which is None."""
+
+    name = "duration"
+
+    def convert(
+        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
+    ) -> float | None:
+        """The number of seconds."""
+        if value == "never":
+            return None
+        match = _DURATION.fullmatch(value)
+        seconds = int(match[1]) * _SECONDS[match[2]] if match else 0
+        if not 0 < seconds <= _MAX_SECONDS:
+            self.fail(f"{value!r} is not a time as 30m, 12h, 7d or 4w, or never", param, ctx)
+        return seconds
+
+
+class _Host(click.ParamType):  # type: ignore[type-arg]  # see above
+    """`lab.example.org`, or with another port than that of the listener, `lab.example.org:443`."""
+
+    name = "host"
+
+    def convert(
+        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
+    ) -> tuple[str, int | None]:
+        """The host, and the port if one is written."""
+        from sockserv.urls import ServerUrl
+
+        try:
+            url = ServerUrl.parse(f"sockserv://{value}")
+            if {*"/?"} & {*value}:
+                raise ConnectError("there is more than a host")
+        except ConnectError:
+            self.fail(
+                f"{value!r} is not HOST or HOST:PORT; an IPv6 address stands in [ ]", param, ctx
+            )
+        return url.host, url.port if ":" in value.rpartition("]")[2] else None
+
+
+@attrs.frozen
+class _Invited:
+    """The result of `admin.invite`. `urls` are those that the daemon can be reached at, the best one first."""
+
+    name: str
+    token: str = attrs.field(repr=False)
+    urls: tuple[str, ...]
+
+
+@click.command(
+    "invite",
+    cls=Command,
+    epilog="""\b
+Examples:
+  sockserv invite alice
+  sockserv invite alice --files ro:reports --exec uptime --expires 7d
+  sockserv invite bot --no-echo --permission counter > invitation
+
+What stands in `sockserv identities` can be changed in the file identities.toml, too.""",
+)
+@click.option(
+    "--echo/--no-echo", default=True, help="May echo, and so see that it works.  [default: yes]"
+)
+@click.option(
+    "--files",
+    type=_Files(),
+    metavar="ACCESS:FOLDER",
+    help="A folder of the daemon: ro: to read, rw: to read and write, drop: to put new files there only.",
+)
+@click.option(
+    "--exec",
+    "rules",
+    multiple=True,
+    metavar="RULE",
+    help="What may be run: the name of a command, the absolute path of a program, shell, or any. May be repeated.",
+)
+@click.option(
+    "--chat", multiple=True, metavar="ROOM", help="A room of the chat; * for all. May be repeated."
+)
+@click.option(
+    "--admin", is_flag=True, help="May invite and revoke others, and so give themselves everything."
+)
+@click.option(
+    "--permission",
+    "permissions",
+    multiple=True,
+    metavar="NAME",
+    help="A permission of a service of your own. May be repeated.",
+)
+@click.option(
+    "--expires",
+    type=_Duration(),
+    default="never",
+    metavar="TIME",
+    help="When the login ends: 30m, 12h, 7d, 4w from now, or never.  [default: never]",
+)
+@click.option(
+    "--host",
+    type=_Host(),
+    metavar="HOST",
+    help="What the daemon's machine is called where they are.",
+)
+@click.option(
+    "--qr/--no-qr", default=None, help="Show it as a QR code, too.  [default: on a terminal]"
+)
+@click.argument("name")
+@pass_app
+def command(
+    app: App,
+    /,
+    name: str,
+    host: tuple[str, int | None] | None,
+    qr: bool | None,
+    expires: float | None,
+    rules: tuple[str, ...],
+    **given: Any,
+) -> None:
+    """Let NAME in, and print the line to log in with.
+
+    NAME may echo, and do what the options say; nothing else. Whoever has the line is NAME: pass it on where nobody
+    else reads it. It is good for one `sockserv login`, which asks for it.
+    """
+    arguments = {"name": name, "exec": rules, "expires_seconds": expires, **given}
+    app.run(app.options, lambda session: _invite(session, arguments, host, qr=qr))
+
+
+async def _invite(
+    session: Session,
+    arguments: dict[str, Any],
+    host: tuple[str, int | None] | None,
+    *,
+    qr: bool | None,
+) -> None:
+    reached = _reached(session)
+    client = await session.connect()
+    try:
+        reply = await client.call(
+            "admin.invite",
+            arguments,
+            result=_Invited,
+            timeout_seconds=session.options.timeout,
+        )
+    finally:
+        await client.close()
+    invited = reply.result
+    url = _invitation(invited, reached, host)
+    try:
+        await session.show(
+            url.reveal(),
+            {"name": invited.name, "url": url.reveal(), "is_local": url.is_local},
+        )
+        await session.output.flush()
+    except StreamError as error:
+        raise StreamError(
+            f"{error}: {invited.name} is invited, but nobody has seen the line; "
+            f"type `sockserv revoke {invited.name}`, and invite again"
+        ) from None
+    await _explain(session, invited.name, url, qr=qr)
+
+
+def _reached(session: Session) -> ServerUrl | None:
+    """Where we reach the daemon ourselves, if that is by the network: others do, too.
+
+    Raises `ProfileError` and `ConnectError`.
+    """
+    from sockserv.client.profiles import is_name
+    from sockserv.urls import Scheme, ServerUrl
+
+    server = session.options.server
+    if server is None:
+        return None
+    url = session.profiles.load(server).url if is_name(server) else ServerUrl.parse(server)
+    return None if url.is_local or url.scheme is not Scheme.TLS else url
+
+
+def _invitation(
+    invited: _Invited, reached: ServerUrl | None, host: tuple[str, int | None] | None
+) -> ServerUrl:
+    """The URL to pass on: as we reach the daemon, or else the best of those that it tells."""
+    from sockserv.urls import Scheme, ServerUrl
+
+    told = [ServerUrl.parse(url) for url in invited.urls]
+    if not told:
+        raise UnexpectedResult(
+            f"the daemon does not tell where it can be reached; {invited.name} is invited"
+        )
+    # False comes first: encrypted before not, from elsewhere before from here only.
+    told.sort(key=lambda url: (url.scheme is not Scheme.TLS, url.is_local))
+    url = reached or told[0]
+    if host is not None and url.scheme is Scheme.TLS:
+        url = attrs.evolve(url, host=host[0], port=host[1] or url.port)
+    return attrs.evolve(url, token=invited.token)
+
+
+async def _explain(session: Session, name: str, url: ServerUrl, *, qr: bool | None) -> None:
+    """Say what to do with the line, to whoever sits there, and what it is not good for, to everybody."""
+    if url.is_local:
+        await session.remark(
+            f"This is for this machine only: the daemon listens on {url.address}. To let others in "
+            "over the network, start it with --listen 0.0.0.0:7700, and invite again."
+        )
+    if not session.terminal.has(2):
+        return
+    # Where the line goes into a file or a program, it is not for the screen.
+    if session.terminal.has(1) if qr is None else qr:
+        await session.remark(_qr_code(url.reveal()))
+    await session.remark(
+        f"{name} types `sockserv login`, and pastes this line when asked. It is good for one login."
+    )
+
+
+def _qr_code(text: str) -> str:
+    import io
+
+    import segno
+
+    code = io.StringIO()
+    segno.make(text, micro=False, error="l").terminal(code, border=2, compact=True)
+    return code.getvalue().rstrip("\n")

@@ -1,0 +1,79 @@
+"""Identities as a daemon tells of them, in words."""
+
+from __future__ import annotations
+
+from datetime import datetime
+
+import attrs
+
+__all__ = ["Credential", "Files", "Given", "Holder", "Person", "ProvedBy", "until", "what_they_may"]
+
+
+@attrs.frozen
+class Files:
+    """A folder, and what may be done in it."""
+
+    root: str
+    access: str
+
+
+@attrs.frozen(kw_only=True)
+class Given:
+    """What an identity may do, as the results of `identity.whoami` and `admin.identities` say it."""
+
+    name: str
+    permissions: tuple[str, ...] = ()
+    exec: tuple[str, ...] = ()
+    files: Files | None = None
+    chat: tuple[str, ...] = ()
+
+
+@attrs.frozen
+class ProvedBy:
+    """How somebody has logged in."""
+
+    method: str
+    credential: str
+
+
+@attrs.frozen(kw_only=True)
+class Holder(Given):
+    """The result of `identity.whoami`."""
+
+    login: ProvedBy | None = None
+
+
+@attrs.frozen
+class Credential:
+    """One way to log in, and when it ends."""
+
+    credential: str
+    expires: datetime | None = None
+
+
+@attrs.frozen(kw_only=True)
+class Person(Given):
+    """One of the result of `admin.identities`."""
+
+    credentials: tuple[Credential, ...] = ()
+
+
+_EVERYTHING = "*"
+
+
+def what_they_may(given: Given) -> str:
+    """`echo; exec uptime, /usr/bin/df; files reports (ro)`."""
+    if _EVERYTHING in given.permissions:
+        return "everything"
+    details = {
+        "exec": ", ".join(given.exec),
+        "files": f"{given.files.root} ({given.files.access})" if given.files else "",
+        "chat": ", ".join("all rooms" if room == "*" else room for room in given.chat),
+    }
+    said = (f"{name} {details.get(name, '')}".rstrip() for name in sorted(given.permissions))
+    return "; ".join(said) or "nothing"
+
+
+def until(expires: datetime) -> str:
+    """A time, to the minute, in the zone of whoever reads it."""
+    return f"until {expires.astimezone():%Y-%m-%d %H:%M}"

@@ -1,0 +1,79 @@
+"""The person at the terminal, where there is one."""
+
+from __future__ import annotations
+
+import os
+import signal
+from contextlib import suppress
+from types import FrameType
+from typing import Final, Protocol
+
+import click
+
+from sockserv.cli.exits import EndedBySignal
+from sockserv.cli.process import is_ignored
+
+__all__ = ["SIGNALS", "ProcessTerminal", "Terminal"]
+
+SIGNALS: Final = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+"""Those that end a command."""
+
+
+class Terminal(Protocol):
+    """Which of the standard streams are terminals, and a way to ask whoever sits there."""
+
+    def has(self, number: int) -> bool:
+        """Whether the standard stream with this number is a terminal."""
+
+    def ask_secret(self, question: str) -> str:
+        """Ask, without showing what is typed; what was, without the spaces around it.
+
+        Blocks; not for use while the reactor runs. Raises `EndedBySignal`, and `click.UsageError` when nothing
+        was typed.
+        """
+
+
+class ProcessTerminal:
+    """The terminal of this process."""
+
+    def has(self, number: int) -> bool:
+        """Whether the standard stream with this number is a terminal."""
+        try:
+            return os.isatty(number)
+        except OSError:
+            return False
+
+    def ask_secret(self, question: str) -> str:
+        """Ask without showing what is typed; see `Terminal`.
+
+        A signal ends the process as always, but not before the terminal shows again what is typed.
+        """
+        # Imported late: hardly any command asks.
+        from getpass import getpass
+
+        before = {n: signal.signal(n, _interrupt) for n in SIGNALS if not is_ignored(n)}
+        try:
+            answer = getpass(question).strip()
+        except EOFError:
+            answer = ""
+            _end_the_line()
+        except EndedBySignal:
+            _end_the_line()
+            raise
+        except UnicodeDecodeError:
+            raise click.UsageError("what was typed is no text") from None
+        finally:
+            for number, handler in before.items():
+                signal.signal(number, handler)
+        if not answer:
+            raise click.UsageError("nothing was typed")
+        return answer
+
+
+def _interrupt(number: int, frame: FrameType | None) -> None:
+    raise EndedBySignal(number)
+
+
+def _end_the_line() -> None:
+    with suppress(OSError):
+        os.write(2, b"\n")
