@@ -140,6 +140,7 @@ class GoodbyeCode(StrEnum):
     LOGIN_REQUIRED = "login-required"
     LOGIN_FAILED = "login-failed"
     LOGIN_TIMEOUT = "login-timeout"
+    REVOKED = "revoked"
     IDLE_TIMEOUT = "idle-timeout"
     SLOW_READER = "slow-reader"
     TOO_MANY_CONNECTIONS = "too-many-connections"

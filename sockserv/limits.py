@@ -62,6 +62,15 @@ class Limits:
     login_timeout_seconds: float = 10.0
     """How long a peer may take from connecting to being logged in."""
 
+    max_login_delay_seconds: float = 5.0
+    """How long the answer to a failed login is held back at most; it doubles with each from the same source."""
+
+    max_held_logins: int = 32
+    """How many such answers one source may wait for: beyond that its logins are refused unread."""
+
+    max_login_sources: int = 10_000
+    """Of how many sources the failed logins are remembered."""
+
     keepalive_interval_seconds: float = 30.0
     """After so long a silence the peer is asked whether it is still there."""
 

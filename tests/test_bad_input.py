@@ -214,7 +214,7 @@ def check_answer(expected: Row, frames: list[Frame]) -> None:
         assert answers == [("error", "authentication-failed")] * 3 + codes
     else:
         assert answers == codes
-        assert len(codes) == 1
+        assert codes
     for frame in frames:
         assert "secret" not in str(frame.header)
 
@@ -223,6 +223,7 @@ def check_connection(expected: Row, scene: Scene) -> None:
     if expected.connection == "lives":
         assert scene.is_connected
         scene.send("open", call=MAX_INTEGER, op="auth.token", end=True)
+        scene.memory.advance(0.5)
         (answer,) = [f for f in scene.raw.take_frames() if f["type"] == "error"]
         assert answer["call"] == MAX_INTEGER
     else:
@@ -406,8 +407,11 @@ def no_end(scene: Scene) -> None:
     scene.open(1, "auth.token")
 
 
-def attempt(scene: Scene, call: int) -> None:
-    scene.open(call, "auth.token", args={"token": "wrong"}, end=True)
+def attempt(scene: Scene, call: int, method: str = "token", **fields: Any) -> None:
+    """Try to log in, and wait for the answer."""
+    fields = {"args": {"token": "wrong"}, **fields}
+    scene.open(call, f"auth.{method}", end=True, **fields)
+    scene.memory.advance(0.5)
 
 
 @row("wrong-token")
@@ -419,19 +423,19 @@ def once(scene: Scene) -> None:
 @row("unknown-login-method")
 def magic(scene: Scene) -> None:
     scene.greet()
-    scene.open(1, "auth.\nmagic\x1b", args={"token": "wrong"}, end=True)
+    attempt(scene, 1, "\nmagic\x1b")
 
 
 @row("incomplete-login")
 def no_arguments(scene: Scene) -> None:
     scene.greet()
-    scene.open(1, "auth.token", end=True)
+    attempt(scene, 1, args={})
 
 
 @row("incomplete-login")
 def arguments_in_an_array(scene: Scene) -> None:
     scene.greet()
-    scene.open(1, "auth.token", args=["token"], end=True)
+    attempt(scene, 1, args=["token"])
 
 
 @row("too-many-logins")
@@ -441,12 +445,13 @@ def three_times(scene: Scene) -> None:
         attempt(scene, call)
 
 
-@row("too-many-logins")
-def four_at_once(scene: Scene) -> None:
+@row("logins-held", max_held_logins=1)
+def while_another_waits(scene: Scene) -> None:
     scene.greet()
-    for call in (1, 3, 5, 7):
-        header = {"type": "open", "call": call, "op": "auth.token", "end": True}
-        scene.raw.send(header | {"args": {"token": "wrong"}})
+    scene.open(1, "auth.token", args={"token": "wrong"}, end=True)
+    scene.raw.abort()
+    scene.greet()
+    scene.open(1, "auth.token", args={"token": TOKEN}, end=True)
 
 
 @row("login-again")

@@ -49,8 +49,8 @@ def test_the_least_headers() -> None:
 
 @pytest.mark.parametrize("name", NAMES)
 def test_a_quantity_has_its_unit(name: str) -> None:
-    counts = ("max_calls", "max_waiting_calls", "max_login_attempts")
-    assert name.endswith(("_bytes", "_seconds", "_connections")) or name in counts
+    counted = ("_calls", "_connections", "_attempts", "_logins", "_sources")
+    assert name.endswith(("_bytes", "_seconds", *counted))
 
 
 def test_limits_are_values() -> None:

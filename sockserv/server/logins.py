@@ -6,14 +6,21 @@ from collections.abc import Awaitable
 from typing import Any
 
 import msgspec
+from twisted.internet.defer import CancelledError
+from twisted.internet.interfaces import IReactorTime
+from twisted.internet.task import deferLater
 from twisted.logger import Logger
+from twisted.python.failure import Failure
 
 from sockserv.errors import (
     AuthenticationFailed,
+    CallCancelled,
     CallError,
     GoodbyeCode,
+    InternalError,
     InvalidArgument,
     PermissionDenied,
+    SockservError,
 )
 from sockserv.limits import Limits
 from sockserv.net.calls import IncomingCall
@@ -23,25 +30,39 @@ from sockserv.server.trail import AuditTrail
 from sockserv.trust.authentication import Authenticator
 from sockserv.trust.identities import Identity
 from sockserv.trust.origin import Origin
+from sockserv.trust.throttle import Throttle, source_of
+from sockserv.wire.connection import Phase
 from sockserv.wire.messages import LOGIN_PREFIX
 
 __all__ = ["Logins"]
 
 
+class AuthenticatorFailed(SockservError):
+    """An authenticator failed in a way that it did not foresee."""
+
+
 class Logins:
-    """Lets peers log in, one attempt at a time, a few attempts in all."""
+    """Lets peers log in, one attempt at a time, a few attempts in all; who guesses waits longer and longer."""
 
     _log = Logger()
 
     def __init__(
-        self, authenticator: Authenticator, limits: Limits, origins: Origins, trail: AuditTrail
+        self,
+        authenticator: Authenticator,
+        limits: Limits,
+        clock: IReactorTime,
+        origins: Origins,
+        trail: AuditTrail,
     ) -> None:
         self._authenticator = authenticator
+        self._clock = clock
         self._origins = origins
         self._trail = trail
         self._max_login_attempts = limits.max_login_attempts
-        # The connections that wait for an authenticator which takes its time.
-        self._checking: set[Peer] = set()
+        self._throttle = Throttle(clock, limits)
+        self._turned_away_in_a_row = 0
+        # The connections whose login is being checked, or has failed and is not answered yet.
+        self._busy: set[Peer] = set()
 
     async def login(self, call: IncomingCall) -> dict[str, str]:
         """Log the peer of a call in as whoever its credentials say; gives the result of the call."""
@@ -49,25 +70,43 @@ class Logins:
         method = call.request.op.removeprefix(LOGIN_PREFIX)
         if peer.identity is not None:
             raise PermissionDenied(f"this connection is logged in as {peer.identity.name} already")
+        source = source_of(self._origins.of(peer))
+        if self._throttle.is_full(source):
+            raise self._turned_away(call)
+        self._turned_away_in_a_row = 0
+        if peer in self._busy:
+            # Otherwise as many could be tried at once as there may be calls.
+            error = AuthenticationFailed("another login is being checked: wait for its answer")
+            self._count(peer, method, error)
+            self._end_after_too_many(call, error)
+            raise error
+        self._busy.add(peer)
         try:
-            if peer in self._checking:
-                # Otherwise as many could be tried at once as there may be calls.
-                raise AuthenticationFailed("another login is being checked: wait for its answer")
-            identity = await self._check(peer, method, call.request.args)
-        except (AuthenticationFailed, InvalidArgument) as error:
-            self._login_failed(call, method, error)
-            raise
+            identity = await self._try(call, method, source)
+        finally:
+            self._busy.discard(peer)
         peer.login(identity)
         self._trail.logged_in(peer, method)
         self._log.info("{peer} logged in by {method}", peer=peer, method=method)
         return {"identity": identity.name}
 
-    async def _check(self, peer: Peer, method: str, arguments: msgspec.Raw) -> Identity:
-        self._checking.add(peer)
+    async def _try(self, call: IncomingCall, method: str, source: str) -> Identity:
+        """Who the credentials belong to; that they are nobody's is said after a while."""
+        started = self._clock.seconds()
         try:
-            return await self._identify(method, arguments, self._origins.of(peer))
+            return await self._identify(method, call.request.args, self._origins.of(call.peer))
+        except Exception as raised:
+            failure = raised
+        # To hang up, or to wait only for a moment, is no way to try more often: it counts.
+        seconds = self._throttle.failed(source, started=started)
+        error = self._call_error(failure)
+        self._count(call.peer, method, error)
+        try:
+            if not isinstance(failure, CancelledError):
+                await deferLater(self._clock, seconds)
         finally:
-            self._checking.discard(peer)
+            self._end_after_too_many(call, error)
+        raise error
 
     async def _identify(self, method: str, arguments: msgspec.Raw, origin: Origin) -> Identity:
         if method not in self._authenticator.methods:
@@ -82,8 +121,21 @@ class Logins:
         found = self._authenticator.authenticate(method, credentials, origin)
         return await found if isinstance(found, Awaitable) else found
 
-    def _login_failed(self, call: IncomingCall, method: str, error: CallError) -> None:
-        peer = call.peer
+    def _turned_away(self, call: IncomingCall) -> AuthenticationFailed:
+        """The error for a login whose credentials are not even looked at; it is the last of its connection."""
+        self._turned_away_in_a_row += 1
+        # A flood of logins must not flood the log as well.
+        if self._turned_away_in_a_row & (self._turned_away_in_a_row - 1) == 0:
+            self._log.warn(
+                "{peer} was not let try a login, {count} in a row: too many have failed from there",
+                peer=call.peer,
+                count=self._turned_away_in_a_row,
+            )
+        error = AuthenticationFailed("too many logins from where you are have failed: wait a while")
+        self._end(call, error)
+        return error
+
+    def _count(self, peer: Peer, method: str, error: CallError) -> None:
         peer.failed_logins += 1
         self._log.warn(
             "{peer} failed to log in by {method!r}, attempt {count}: {why}",
@@ -93,7 +145,27 @@ class Logins:
             why=error,
         )
         self._trail.login_failed(peer, method, error)
-        if peer.failed_logins >= self._max_login_attempts:
-            # Nothing that follows the goodbye is read.
-            peer.fail(call, error)
-            peer.drain(GoodbyeCode.LOGIN_FAILED, "too many logins failed")
+
+    def _end_after_too_many(self, call: IncomingCall, error: CallError) -> None:
+        if call.peer.failed_logins >= self._max_login_attempts:
+            self._end(call, error)
+
+    @staticmethod
+    def _end(call: IncomingCall, error: CallError) -> None:
+        if call.peer.connection.phase is Phase.CLOSED:
+            return  # this is one of those that have been ended with another
+        call.peer.fail(call, error)
+        call.peer.close(GoodbyeCode.LOGIN_FAILED, "too many logins failed")
+
+    def _call_error(self, failure: Exception) -> CallError:
+        """What is said of a failed login."""
+        if isinstance(failure, CallError):
+            return failure
+        if isinstance(failure, CancelledError):
+            return CallCancelled("the login was given up")
+        # What the authenticator says of it may hold the credentials.
+        kept = AuthenticatorFailed(f"it raised {type(failure).__name__}")
+        self._log.failure(
+            "the authenticator failed", Failure(kept.with_traceback(failure.__traceback__))
+        )
+        return InternalError("the login failed unexpectedly; the other side's log says why")

@@ -54,7 +54,7 @@ class Server:
         self._limits = limits or Limits()
         origins = Origins(origin_of)
         trail = AuditTrail(audit, origins)
-        logins = Logins(authenticator, self._limits, origins, trail)
+        logins = Logins(authenticator, self._limits, reactor, origins, trail)
         self._settings = PeerSettings(
             clock=reactor,
             role=Role.SERVER,

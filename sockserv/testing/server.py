@@ -19,6 +19,7 @@ from sockserv.errors import AuthenticationFailed, SockservError
 from sockserv.limits import Limits
 from sockserv.net.handlers import run_handler
 from sockserv.server import Server
+from sockserv.server.logins import Logins
 from sockserv.services import Service
 from sockserv.testing.link import Link
 from sockserv.testing.network import MemoryEndpoint, MemoryNetwork
@@ -31,6 +32,8 @@ T = TypeVar("T")
 
 OWNER: Final = Identity("owner", frozenset({EVERYTHING}))
 """Who a client is when a test does not say it: somebody who may do everything."""
+
+CONNECT_TIMEOUT_SECONDS: Final = 10.0
 
 _ENOUGH_BYTES: Final = 16 * 1024 * 1024
 
@@ -113,9 +116,11 @@ class MemoryServer:
     ) -> Client:
         """A client that is logged in as `identity`, or with `token`.
 
-        `link` is what joins it to the server, `limits` are the client's.
+        `link` is what joins it to the server, `limits` are the client's. Time passes if it must: a
+        login that fails is answered after a while.
         """
-        return self.run(self.start_connecting(identity, token=token, link=link, limits=limits))
+        connecting = self.start_connecting(identity, token=token, link=link, limits=limits)
+        return self.run(connecting, max_seconds=CONNECT_TIMEOUT_SECONDS)
 
     def start_connecting(
         self,
@@ -124,7 +129,7 @@ class MemoryServer:
         token: str | None = None,
         link: Link | None = None,
         limits: Limits | None = None,
-        timeout_seconds: float = 10.0,
+        timeout_seconds: float = CONNECT_TIMEOUT_SECONDS,
     ) -> Deferred[Client]:
         """Like `connect`, but moves nothing: for logins that are to fail, or to take their time."""
         return connect_endpoint(
@@ -208,7 +213,10 @@ class MemoryServer:
     # The end
 
     def take_failures(self) -> list[BaseException]:
-        """What handlers have raised that was not a `CallError`; the end of the test passes over it."""
+        """What handlers and authenticators have raised that was not a `CallError`.
+
+        The end of the test passes over it. Of an authenticator's failure only the kind is said: it may hold credentials.
+        """
         failures, self._failures.seen = self._failures.seen, []
         return [failure.value for failure in failures if failure.value is not None]
 
@@ -249,13 +257,17 @@ class _Known:
         return identity
 
 
+_FAILING: Final = {run_handler.__module__, f"{Logins.__module__}.{Logins.__qualname__}"}
+"""Who logs it when a handler, or an authenticator, fails."""
+
+
 @implementer(ILogObserver)
 class _Failures:
-    """Collects what is logged of handlers that failed; what others log has no place in this test."""
+    """Collects what is logged of handlers and authenticators that failed; what others log has no place in this test."""
 
     def __init__(self) -> None:
         self.seen: list[Failure] = []
 
     def __call__(self, event: LogEvent) -> None:
-        if event.get("log_namespace") == run_handler.__module__ and "log_failure" in event:
+        if event.get("log_namespace") in _FAILING and "log_failure" in event:
             self.seen.append(event["log_failure"])

@@ -6,8 +6,9 @@ from enum import StrEnum
 from typing import Any, Final
 
 import attrs
+from zope.interface import Attribute, Interface, implementer
 
-__all__ = ["EVERYTHING", "FilesAccess", "FilesGrant", "Identity", "Login"]
+__all__ = ["EVERYTHING", "FilesAccess", "FilesGrant", "IIdentity", "Identity", "Login"]
 
 EVERYTHING: Final = "*"
 """The permission that includes all others: the owner's."""
@@ -42,6 +43,16 @@ class Login:
     credential: str
 
 
+class IIdentity(Interface):
+    """Somebody who may use the server: what the realm of a `twisted.cred` portal gives as an avatar."""
+
+    name = Attribute("What they are called.")
+
+    def may(permission: str | None) -> bool:  # an interface describes the call
+        """Whether they hold a permission."""
+
+
+@implementer(IIdentity)
 @attrs.frozen
 class Identity:
     """Somebody who may use the server.

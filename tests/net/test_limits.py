@@ -33,6 +33,10 @@ def checks(*names: str) -> Callable[[Callable[..., None]], Callable[..., None]]:
 
 def test_every_limit_is_checked() -> None:
     elsewhere = {
+        # tests/trust/test_throttle.py
+        "max_held_logins",
+        "max_login_delay_seconds",
+        "max_login_sources",
         # tests/net/test_ending.py
         "max_waiting_calls",
         # tests/net/test_liveness.py
@@ -229,6 +233,7 @@ def test_wrong_tokens(past: int) -> None:
         wrong = {"token": "guess"}
         for number in range(2 + past):
             raw.send(open_frame(1 + 2 * number, "auth.token", args=wrong, end=True))
+            memory.advance(1.0)
         right = {"token": memory.token_of(OWNER)}
         raw.send(open_frame(9, "auth.token", args=right, end=True))
         memory.flush()

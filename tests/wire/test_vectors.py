@@ -234,4 +234,5 @@ def test_every_goodbye_code_that_a_connection_gives_has_a_vector() -> None:
     elsewhere = {GoodbyeCode.DONE, GoodbyeCode.SHUTTING_DOWN, GoodbyeCode.INTERNAL}
     elsewhere |= {GoodbyeCode.LOGIN_FAILED, GoodbyeCode.LOGIN_TIMEOUT, GoodbyeCode.IDLE_TIMEOUT}
     elsewhere |= {GoodbyeCode.SLOW_READER, GoodbyeCode.TOO_MANY_CONNECTIONS}
+    elsewhere |= {GoodbyeCode.REVOKED}
     assert given == set(GoodbyeCode) - elsewhere
