@@ -7,7 +7,6 @@ from typing import Any
 
 import pytest
 from twisted.internet.defer import Deferred
-from twisted.trial.unittest import SynchronousTestCase
 
 from sockserv.errors import (
     AuthenticationFailed,
@@ -255,28 +254,3 @@ def test_two_servers_on_one_network() -> None:
         second = other.connect()
         assert network.run(first.call("echo", body=b"1")).body == b"1"
         assert network.run(second.call("echo", body=b"2")).body == b"2"
-
-
-class TrialTest(SynchronousTestCase):
-    """The kit in a test case of trial's, without a reactor."""
-
-    def test_echo(self) -> None:
-        with MemoryServer([Echo()]) as memory:
-            reply = memory.run(memory.connect().call("echo", body=b"hello"))
-            assert reply.body == b"hello"
-
-    def test_a_deadlock_is_a_failure(self) -> None:
-        with MemoryServer([Faulty()]) as memory:
-            waiting = memory.connect().call("faulty.hang")
-            waiting.addErrback(lambda failure: None)
-            with contextlib.suppress(AssertionError):
-                memory.run(waiting)
-                raise ValueError("it was not raised")
-
-    def test_trial_sees_what_handlers_raise_too(self) -> None:
-        with MemoryServer([Faulty()]) as memory:
-            crashing = memory.connect().call("faulty.crash")
-            memory.flush()
-            self.failureResultOf(crashing, InternalError)
-            assert len(memory.take_failures()) == 1
-        assert len(self.flushLoggedErrors(KeyError)) == 1
