@@ -211,12 +211,19 @@ def name_of(message: Message) -> str:
 def encode_value(value: Any) -> Raw:
     """An argument object or a result (attrs classes, Structs, plain JSON types) as JSON.
 
-    Raises `TypeError` for a value that JSON cannot express, `ValueError` for one that is nested too deep.
+    Raises `TypeError` for a value that JSON cannot express, `ValueError` for one that is nested too deep or has a
+    key twice, as `{1: ..., "1": ...}` does in JSON.
     """
     encoded = _encoder.encode(value)
     # One level is left for the header around it.
     if _is_deeper(encoded, MAX_DEPTH - 1):
         raise ValueError(f"a value is nested deeper than {MAX_DEPTH - 1} levels: send it as a body")
+    # The peer would close the connection for it. Decoding keeps one of two values of the same key.
+    if len(_encoder.encode(_decode_anything(encoded))) < len(encoded):
+        try:
+            json.loads(encoded, object_pairs_hook=_unique)
+        except ProtocolError:
+            raise ValueError("a value has the same key twice, once it is JSON") from None
     return Raw(encoded)
 
 

@@ -299,6 +299,16 @@ def test_a_value_that_is_not_json(value: Any) -> None:
         encode_value(value)
 
 
+@pytest.mark.parametrize("value", [{1: 0, "1": 0}, {"a": [{"b": 1, "2": 2, 2: 3}]}])
+def test_a_value_that_would_have_a_key_twice(value: Any) -> None:
+    with pytest.raises(ValueError, match="the same key twice"):
+        encode_value(value)
+
+
+def test_keys_that_become_strings() -> None:
+    assert encode_value({1: {2: 3}}) == b'{"1":{"2":3}}'
+
+
 def test_a_value_that_the_peer_would_find_too_deep() -> None:
     deep: Any = 0
     for _ in range(MAX_DEPTH - 1):
