@@ -27,6 +27,8 @@ MAY_IMPORT: dict[str, set[str]] = {
     "limits": set(),
     "urls": set(),
     "wire": set(),
+    # What both ends of a file transfer go by.
+    "files": set(),
     # What more than one room does with files.
     "atomic": set(),
     "tables": set(),
@@ -34,7 +36,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "net": {"wire"},
     "trust": {"atomic", "tables"},
     "tls": {"trust"},
-    "services": {"trust"},
+    "services": {"trust", "files"},
     # The server's side.
     "server": {"wire", "net", "services", "trust"},
     "endpoints": {"urls"},
@@ -43,8 +45,8 @@ MAY_IMPORT: dict[str, set[str]] = {
     "daemon": {"server", "services", "trust", "endpoints", "settings", "state"},
     "tap": {"daemon", "endpoints", "settings"},
     # The client's side: the command reaches a daemon only through the client.
-    "client": {"wire", "net", "state", "urls", "atomic", "tables"},
-    "cli": {"client", "settings", "state", "urls"},
+    "client": {"wire", "net", "state", "urls", "atomic", "tables", "files"},
+    "cli": {"client", "settings", "state", "urls", "files"},
     "__main__": {"cli"},
     # The public names: nobody inside the house imports them.
     "__init__": {"server", "services", "trust", "client"},
@@ -54,7 +56,16 @@ MAY_IMPORT: dict[str, set[str]] = {
 }
 """Which rooms (the first part of a module's name below `sockserv`) each room imports, beside itself and `PURE`."""
 
-WITHOUT_TWISTED = PURE | {"urls", "wire", "atomic", "tables", "endpoints", "settings", "state"}
+WITHOUT_TWISTED = PURE | {
+    "urls",
+    "wire",
+    "files",
+    "atomic",
+    "tables",
+    "endpoints",
+    "settings",
+    "state",
+}
 """Rooms that are used before a reactor is chosen, or without one."""
 
 WITH_THE_REACTOR = {"cli", "tap"}
