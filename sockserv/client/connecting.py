@@ -7,6 +7,7 @@ from ipaddress import ip_address
 from typing import Any
 from urllib.parse import unquote, urlsplit
 
+import attrs
 import msgspec
 from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.endpoints import HostnameEndpoint, UNIXClientEndpoint
@@ -18,6 +19,8 @@ from twisted.python.failure import Failure
 
 from sockserv import __version__
 from sockserv.client.client import Client
+from sockserv.client.login import Connect, connect_as
+from sockserv.client.profiles import Profiles, is_name
 from sockserv.errors import (
     AuthenticationFailed,
     ConnectError,
@@ -33,6 +36,7 @@ from sockserv.net.factory import PeerSet
 from sockserv.net.peer import Peer
 from sockserv.net.settings import PeerSettings
 from sockserv.state import StateDirectory
+from sockserv.urls import ServerUrl
 from sockserv.wire.connection import Role
 from sockserv.wire.messages import LOGIN_PREFIX, encode_value
 
@@ -50,13 +54,14 @@ def connect(
 ) -> Deferred[Client]:
     """Connect to a server and log in.
 
-    `server` is a URL, `tcp://HOST:PORT` or `unix:///PATH`. Without one it is the daemon of this
-    account that runs on the state directory `state` (or the one that SOCKSERV_STATE names, or the
-    usual one). Without a `token` the owner's is taken from there, if it is this daemon's.
+    `server` is a URL, `tcp://HOST:PORT` or `unix:///PATH`, or the name that `sockserv login` has given to
+    one. Without it, it is the daemon of this account that runs on the state directory `state` (or the one that
+    SOCKSERV_STATE names, or the usual one). Without a `token` it is that of the login, or else the owner's, if it is
+    the daemon of this account.
 
-    Fails with `StateError` when no such daemon runs, `ConnectError` when nobody answers within
-    `timeout_seconds` or it is not sockserv, `AuthenticationFailed` when the token is refused.
-    Cancelling the Deferred gives up.
+    Fails with `StateError` when no such daemon runs, `ProfileError` when there is no usable login of this name,
+    `ConnectError` when nobody answers within `timeout_seconds` or it is not sockserv, `AuthenticationFailed` when the
+    token is refused. Cancelling the Deferred gives up.
     """
     return Deferred.fromCoroutine(_connect(reactor, server, token, state, limits, timeout_seconds))
 
@@ -69,6 +74,19 @@ async def _connect(
     limits: Limits | None,
     timeout_seconds: float,
 ) -> Client:
+    if server is not None and is_name(server):
+
+        def connect_to(url: ServerUrl) -> Deferred[Client]:
+            return connect(
+                reactor,
+                str(url),
+                token=url.token,
+                state=state,
+                limits=limits,
+                timeout_seconds=timeout_seconds,
+            )
+
+        return await _connect_by_name(connect_to, server, token, timeout_seconds)
     directory = StateDirectory.locate(state, environ=os.environ)
     if server is None:
         server = directory.running().listening[0]
@@ -83,6 +101,17 @@ async def _connect(
         timeout_seconds=timeout_seconds,
         name=server,
     )
+
+
+async def _connect_by_name(
+    connect_to: Connect, name: str, token: str | None, timeout_seconds: float
+) -> Client:
+    profiles = Profiles.locate()
+    profile = profiles.load(name)
+    if token is not None:
+        url = attrs.evolve(profile.url, token=token)
+        profile = attrs.evolve(profile, url=url, next_token=None)
+    return await connect_as(connect_to, profile, profiles, timeout_seconds=timeout_seconds)
 
 
 def connect_endpoint(

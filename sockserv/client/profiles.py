@@ -140,7 +140,7 @@ class Profiles:
 
     def load(self, name: str) -> Profile:
         """The profile of this name. Raises `ProfileError` when there is none, or it cannot be used."""
-        path = self._path_of(name)
+        path = self._path_of_known(name)
         with _explained("read", path):
             try:
                 with open(path, "rb") as file:
@@ -170,7 +170,7 @@ class Profiles:
 
     def remove(self, name: str) -> None:
         """Forget a server, however broken its profile is. Raises `ProfileError` when there is none."""
-        path = self._path_of(name)
+        path = self._path_of_known(name)
         if not self.path.is_dir():
             raise self._there_is_none(name)
         with self._locked(), _explained("remove", path):
@@ -181,6 +181,12 @@ class Profiles:
 
     def _path_of(self, name: str) -> Path:
         return self.path / f"{check_name(name)}{_SUFFIX}"
+
+    def _path_of_known(self, name: str) -> Path:
+        try:
+            return self._path_of(name)
+        except ProfileError:
+            raise self._there_is_none(name) from None
 
     def _is_still(self, profile: Profile) -> bool:
         try:

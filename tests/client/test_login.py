@@ -10,8 +10,10 @@ from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.testing import MemoryReactorClock
 
 from sockserv.client import connect
-from sockserv.errors import AuthenticationFailed, ConnectError, StateError
+from sockserv.client.profiles import Profile, Profiles
+from sockserv.errors import AuthenticationFailed, ConnectError, ProfileError, StateError
 from sockserv.testing import frame
+from sockserv.urls import ServerUrl
 from tests.client.raw_server import RawServer
 
 # Servers that do not let us in
@@ -107,8 +109,6 @@ def failure_of(deferred: Deferred[Any]) -> Exception:
 @pytest.mark.parametrize(
     "server",
     [
-        "",
-        "localhost:7700",
         "tcp://",
         "tcp://localhost",
         "tcp://localhost:0",
@@ -124,6 +124,29 @@ def test_what_is_no_url_of_a_server(server: str, tmp_path: Path) -> None:
     error = failure_of(connect(MemoryReactorClock(), server, token="t", state=tmp_path))
     assert isinstance(error, ConnectError)
     assert "is not the URL of a server" in str(error)
+
+
+class TestByName:
+    @pytest.fixture(autouse=True)
+    def profiles(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Profiles:
+        monkeypatch.setenv("SOCKSERV_CONFIG", str(tmp_path))
+        return Profiles.locate()
+
+    @pytest.mark.parametrize("server", ["", "lab1", "localhost:7700"])
+    def test_what_is_none(self, server: str, tmp_path: Path) -> None:
+        error = failure_of(connect(MemoryReactorClock(), server, state=tmp_path))
+        assert isinstance(error, ProfileError)
+        assert "no server is known as " in str(error)
+        assert "a URL begins as sockserv://" in str(error)
+
+    def test_what_is_one(self, profiles: Profiles, tmp_path: Path) -> None:
+        url = ServerUrl.parse("unix:///run/s?token=t")
+        profiles.save(Profile(name="lab1", url=url))
+        reactor = MemoryReactorClock()
+        connecting = connect(reactor, "lab1", state=tmp_path)
+        connecting.addErrback(lambda failure: None)
+        assert [client[0] for client in reactor.unixClients] == ["/run/s"]
+        connecting.cancel()
 
 
 @pytest.mark.parametrize("server", ["tcp://example.org:7700", "tcp://192.0.2.1:7700"])
