@@ -35,6 +35,7 @@ from sockserv.net.calls import IncomingCall
 from sockserv.net.factory import PeerSet
 from sockserv.net.peer import Peer
 from sockserv.net.settings import PeerSettings
+from sockserv.net.threads import InThread, pool_of
 from sockserv.state import StateDirectory
 from sockserv.urls import ServerUrl
 from sockserv.wire.connection import Role
@@ -122,12 +123,14 @@ def connect_endpoint(
     limits: Limits | None = None,
     timeout_seconds: float = 10.0,
     name: str = "the server",
+    in_thread: InThread | None = None,
 ) -> Deferred[Client]:
     """Connect to the server behind a client endpoint and log in; `name` stands for it in errors.
 
-    Fails, and can be cancelled, like `connect`.
+    `in_thread` replaces the reactor's thread pool for blocking work with files. Fails, and can be cancelled, like
+    `connect`.
     """
-    connecting = _Connecting(reactor, limits or Limits(), name)
+    connecting = _Connecting(reactor, limits or Limits(), name, in_thread)
     done = Deferred.fromCoroutine(connecting.connect(endpoint, token))
 
     def late(result: Any, _: float) -> Any:
@@ -158,7 +161,7 @@ def connect_endpoint(
 class _Connecting:
     """One attempt: the connection, its hello, the login."""
 
-    def __init__(self, reactor: Any, limits: Limits, name: str) -> None:
+    def __init__(self, reactor: Any, limits: Limits, name: str, in_thread: InThread | None) -> None:
         self._name = name
         self._hello: Deferred[Peer] = Deferred()
         self._ended: Deferred[Exception] = Deferred()
@@ -170,6 +173,7 @@ class _Connecting:
             agent=f"sockserv/{__version__}",
             limits=limits,
             handle=_refuse,
+            in_thread=in_thread or pool_of(reactor),
             on_made=self._on_made,
             on_hello=self._on_hello,
             on_end=self._on_end,

@@ -6,10 +6,10 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 import attrs
-from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IReactorTime
 
 from sockserv.limits import Limits
+from sockserv.net.threads import InThread
 from sockserv.wire.connection import Role
 
 if TYPE_CHECKING:
@@ -24,8 +24,8 @@ class PeerSettings:
     """What all connections of one server, or one client, have in common.
 
     `handle` is given each call that a peer opens; what it returns, or its coroutine, or its Deferred,
-    is the result. `in_thread` calls a blocking function in a thread; a side without services needs
-    none. `auth` names the login methods that a server offers. `on_made`, `on_hello` and `on_end` are told of connections that were made,
+    is the result. `in_thread` calls a blocking function in a thread; a side that never has
+    blocking work needs none. `auth` names the login methods that a server offers. `on_made`, `on_hello` and `on_end` are told of connections that were made,
     of those whose hello has come, and of those that are of no more use, and why.
     """
 
@@ -34,7 +34,7 @@ class PeerSettings:
     agent: str
     limits: Limits
     handle: Callable[[IncomingCall], Any]
-    in_thread: Callable[..., Deferred[Any]] | None = None
+    in_thread: InThread | None = None
     auth: tuple[str, ...] = ()
     on_made: Callable[[Peer], None] = lambda peer: None
     on_hello: Callable[[Peer], None] = lambda peer: None

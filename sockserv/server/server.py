@@ -7,21 +7,28 @@ from typing import Any
 
 from twisted.internet.defer import Deferred
 from twisted.internet.endpoints import serverFromString
-from twisted.internet.interfaces import IListeningPort, IProtocolFactory, IStreamServerEndpoint
-from twisted.internet.threads import deferToThreadPool
+from twisted.internet.interfaces import (
+    IDelayedCall,
+    IListeningPort,
+    IProtocolFactory,
+    IStreamServerEndpoint,
+)
 
 from sockserv import __version__
 from sockserv.limits import Limits
 from sockserv.net.factory import PeerFactory, PeerSet
 from sockserv.net.peer import Peer
 from sockserv.net.settings import PeerSettings
+from sockserv.net.threads import InThread, pool_of
 from sockserv.server.dispatch import Dispatcher
 from sockserv.server.logins import Logins
 from sockserv.server.origins import Origins, origin_of
+from sockserv.server.revocation import Revocation
 from sockserv.server.trail import AuditTrail
 from sockserv.services.api import Service
 from sockserv.trust.audit import AuditSink
 from sockserv.trust.authentication import Authenticator
+from sockserv.trust.identities import Identity
 from sockserv.trust.origin import Origin
 from sockserv.wire.connection import Role
 
@@ -36,7 +43,8 @@ class Server:
     finds out from a transport where its connection comes from (for listeners behind a proxy, say). `audit` is told who
     calls what, and who is refused.
 
-    Raises `ValueError` when two services have an operation of the same name.
+    Raises `ValueError` when two services have an operation of the same name, `TypeError` when one was not declared with
+    its permission.
     """
 
     def __init__(
@@ -46,7 +54,7 @@ class Server:
         *,
         authenticator: Authenticator,
         limits: Limits | None = None,
-        in_thread: Callable[..., Deferred[Any]] | None = None,
+        in_thread: InThread | None = None,
         origin_of: Callable[[Any], Origin] = origin_of,
         audit: AuditSink | None = None,
     ) -> None:
@@ -55,13 +63,16 @@ class Server:
         origins = Origins(origin_of)
         trail = AuditTrail(audit, origins)
         logins = Logins(authenticator, self._limits, reactor, origins, trail)
+        dispatcher = Dispatcher(services, logins, trail)
+        self._revocation = Revocation(dispatcher.permission, trail)
+        self._reconsidering: IDelayedCall | None = None
         self._settings = PeerSettings(
             clock=reactor,
             role=Role.SERVER,
             agent=f"sockserv/{__version__}",
             limits=self._limits,
-            handle=Dispatcher(services, logins, trail).dispatch,
-            in_thread=in_thread or self._in_thread,
+            handle=dispatcher.dispatch,
+            in_thread=in_thread or pool_of(reactor),
             auth=authenticator.methods,
             on_made=self._made,
             on_hello=self._greeted,
@@ -94,11 +105,33 @@ class Server:
         listening: Deferred[IListeningPort] = where.listen(self._factory)
         return listening.addCallback(self._listens)
 
+    def reconsider(self, current: Callable[[Identity], Identity | None]) -> None:
+        """Ask again who everybody is that is logged in: to be called when identities or their permissions have changed.
+
+        `current` is given an identity, and gives what it is now. For None its running calls end with
+        `PermissionDenied` and its connections are closed, with the goodbye `revoked`. For a changed one the calls end
+        that need a permission under which it holds something else now.
+
+        It happens in the reactor's next turn, before anything more is read from anybody; the last call until then counts.
+        """
+        # Not at once: it may be a handler that calls, and one that revokes itself cannot be cancelled while it runs.
+        # Who waits for a thread, as for one that writes a file, is resumed right before the timers, without input in
+        # between.
+        if self._reconsidering is not None and self._reconsidering.active():
+            self._reconsidering.cancel()
+        self._reconsidering = self._reactor.callLater(0, self._reconsider, current)
+
+    def _reconsider(self, current: Callable[[Identity], Identity | None]) -> None:
+        for peer in self._peers:
+            self._revocation.reconsider(peer, current)
+
     async def _stop(self) -> None:
         ports, self._ports = self._ports, []
         for port in ports:
             await _as_deferred(port.stopListening())
         await self._peers.drain(self._limits.drain_timeout_seconds)
+        if self._reconsidering is not None and self._reconsidering.active():
+            self._reconsidering.cancel()
 
     def stop(self) -> Deferred[None]:
         """Stop accepting, say goodbye, let running calls end until the deadline, then cut.
@@ -110,9 +143,6 @@ class Server:
     def _listens(self, port: IListeningPort) -> IListeningPort:
         self._ports.append(port)
         return port
-
-    def _in_thread(self, function: Callable[..., Any], *args: Any) -> Deferred[Any]:
-        return deferToThreadPool(self._reactor, self._reactor.getThreadPool(), function, *args)
 
     def _made(self, peer: Peer) -> None:
         self._peers.add(peer)

@@ -138,6 +138,7 @@ class MemoryServer:
             token=self._known.token_of(identity) if token is None else token,
             limits=limits,
             timeout_seconds=timeout_seconds,
+            in_thread=self.network.in_thread,
         )
 
     def connect_raw(self, identity: Identity | None = None, *, link: Link | None = None) -> RawPeer:
