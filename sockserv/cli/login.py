@@ -43,8 +43,11 @@ def command(app: App, url: str | None, name: str | None) -> None:
 
     The login is kept in a file that only this account can read. `--server NAME` uses it, in every command.
     """
+    if name is not None:
+        name = _checked_name(name)
     if url in (None, "-"):
-        url = app.terminal.ask_secret("Invitation: ") if app.terminal.has(0) else None
+        question = "Invitation (it is not shown): "
+        url = app.terminal.ask_secret(question) if app.terminal.has(0) else None
     app.run(app.options, lambda session: _log_in(session, url, name))
 
 
@@ -95,17 +98,26 @@ def _profile(session: Session, line: str, name: str | None) -> Profile:
     """The profile that is to be made. Raises `click.UsageError`."""
     import attrs
 
-    from sockserv.client.profiles import Profile, check_name, usual_name
+    from sockserv.client.profiles import Profile, usual_name
     from sockserv.urls import ServerUrl
 
     try:
         url = ServerUrl.parse(line.strip())
-        name = usual_name(url) if name is None else check_name(name)
-    except (ConnectError, ProfileError) as error:
+    except ConnectError as error:
         raise click.UsageError(str(error)) from None
+    name = name or usual_name(url)
     if name is None:
         raise click.UsageError(f"say with --name what to call {url.address}")
     return Profile(name=name, url=attrs.evolve(url, token=url.token or session.options.token()))
+
+
+def _checked_name(name: str) -> str:
+    from sockserv.client.profiles import check_name
+
+    try:
+        return check_name(name)
+    except ProfileError as error:
+        raise click.UsageError(str(error)) from None
 
 
 def _advice(profile: Profile) -> str:

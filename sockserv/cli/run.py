@@ -55,7 +55,7 @@ def run_on_reactor(options: Options, work: Work) -> None:
         clock=reactor,
         now=perf_counter,
         connect=lambda: connect_as_told(options.server, token=token),
-        connect_to=lambda url: connect_as_told(url.reveal()),
+        connect_to=lambda url: connect_as_told(str(url), token=url.token),
         profiles=Profiles.locate(),
         terminal=ProcessTerminal(),
         input=ThreadInput(reactor, 0, "standard input"),

@@ -83,7 +83,7 @@ class TestTheLine:
     ) -> None:
         terminal = FakeTerminal({0, 2}, [LINE])
         shown = Shown(memory, profiles, *arguments, terminal=terminal)
-        assert terminal.questions == ["Invitation: "]
+        assert terminal.questions == ["Invitation (it is not shown): "]
         assert shown.output.endswith(", as alice\n")
         assert shown.remarks == "To use it, type: sockserv --server 127.0.0.1 ping\n"
 
@@ -160,9 +160,10 @@ class TestTheName:
         assert profiles.names() == ["实验室"]
 
     @pytest.mark.parametrize("name", ["a b", "", "../a", "a/b", "tcp://a"])
-    def test_what_is_none(self, memory: MemoryServer, profiles: Profiles, name: str) -> None:
-        with pytest.raises(click.UsageError, match="is not a name for a server"):
-            Shown(memory, profiles, LINE, "--name", name)
+    def test_what_is_none_is_found_before_anything_is_asked(self, name: str) -> None:
+        result = invoke(["login", "--name", name], terminal=FakeTerminal({0}))
+        assert isinstance(result.exception, click.UsageError)
+        assert "is not a name for a server" in str(result.exception)
 
     def test_a_socket_has_no_usual_one(self, memory: MemoryServer, profiles: Profiles) -> None:
         with pytest.raises(click.UsageError, match="say with --name what to call unix:///s"):
