@@ -31,6 +31,9 @@ class Body:
     failed with (`CallError`, `ConnectionEnded`) when the body does not come to its end.
     """
 
+    taken_bytes = 0
+    """How much of it was consumed."""
+
     # Nearly all bodies are one piece and complete with it; only the others get more.
     _first: bytes | None = None
     _pieces: deque[tuple[int, bytes | bytearray]] | None = None
@@ -112,6 +115,7 @@ class Body:
                 return taken
 
     def _consume(self, count: int) -> None:
+        self.taken_bytes += count
         call = self._call
         if call.is_receiving and not call.is_ended:
             call.peer.consume(call, count)

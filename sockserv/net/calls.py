@@ -120,6 +120,11 @@ class IncomingCall(RunningCall, eq=False):
         return body
 
     @property
+    def taken_bytes(self) -> int:
+        """How much of the body has been read piece by piece."""
+        return 0 if self._body is None else self._body.taken_bytes
+
+    @property
     def clock(self) -> IReactorTime:
         """The clock to measure and wait with."""
         return self.peer.settings.clock

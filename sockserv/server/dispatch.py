@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
-from sockserv.errors import PermissionDenied, UnknownOperation
+from sockserv.errors import InvalidArgument, PermissionDenied, UnknownOperation
 from sockserv.net.calls import IncomingCall
+from sockserv.server.audited import audited
 from sockserv.server.logins import Logins
 from sockserv.server.trail import AuditTrail
-from sockserv.services.api import Operation, Service
+from sockserv.services.api import Audit, Operation, Service
 from sockserv.trust.identities import Identity
 from sockserv.wire.messages import LOGIN_PREFIX, NOTHING
 
@@ -19,7 +20,8 @@ __all__ = ["Dispatcher"]
 class Dispatcher:
     """Finds the operation that a call asks for, and whether the identity may have it.
 
-    Raises `ValueError` when two services have an operation of the same name.
+    Raises `ValueError` when two services have an operation of the same name, and `TypeError` for one that was not
+    declared, so that nobody knows which permission it needs.
     """
 
     def __init__(self, services: Iterable[Service], logins: Logins, trail: AuditTrail) -> None:
@@ -28,9 +30,19 @@ class Dispatcher:
         self._operations: dict[str, Operation] = {}
         for service in services:
             for name, operation in service.operations().items():
+                if not isinstance(operation, Operation):
+                    raise TypeError(
+                        f"{type(service).__name__} has {operation!r} for the operation {name!r}: "
+                        "declare it with sockserv.operation, which asks for its permission"
+                    )
                 if name in self._operations or name.startswith(LOGIN_PREFIX):
                     raise ValueError(f"the operation {name!r} exists already")
-                self._operations[name] = operation
+                self._operations[name] = audited(operation, trail)
+
+    def permission(self, op: str) -> str | None:
+        """What the operation of this name needs; None if it is for everybody, or there is none."""
+        operation = self._operations.get(op)
+        return None if operation is None else operation.permission
 
     def dispatch(self, call: IncomingCall) -> Any:
         """What the operation makes of the call, or a coroutine or Deferred of it."""
@@ -39,18 +51,26 @@ class Dispatcher:
         if operation is None:
             if request.op.startswith(LOGIN_PREFIX):
                 return self._logins.login(call)
-            raise UnknownOperation(f"there is no operation {request.op[:80]!r} here")
+            raise self._trail.refused(
+                call, UnknownOperation(f"there is no operation {request.op[:80]!r} here")
+            )
         identity: Identity = call.peer.identity
         if not identity.may(operation.permission):
-            raise PermissionDenied(
+            error = PermissionDenied(
                 f"{identity.name} may not call {request.op}: that needs the permission "
                 f"{operation.permission!r}",
                 details={"permission": operation.permission},
             )
+            raise self._trail.refused(call, error, operation)
         args = request.args
         defaults = operation.defaults
         if args is not NOTHING or defaults is None:
-            call.args = operation.decode(args)
+            try:
+                call.args = operation.decode(args)
+            except InvalidArgument as wrong:
+                if operation.audit is not Audit.NEVER:
+                    self._trail.refused(call, wrong, operation)
+                raise
         else:
             call.args = defaults
         return operation.handler(call)

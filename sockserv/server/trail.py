@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from itertools import count
 from typing import Any, Final
 from weakref import WeakKeyDictionary
@@ -10,7 +11,9 @@ from sockserv.errors import CallError
 from sockserv.net.calls import IncomingCall
 from sockserv.net.peer import Peer
 from sockserv.server.origins import Origins
+from sockserv.services.api import Operation
 from sockserv.trust.audit import AuditSink, Event, Record
+from sockserv.trust.audit.arguments import fitting, fitting_text, has_secrets
 
 __all__ = ["AuditTrail"]
 
@@ -23,8 +26,9 @@ class AuditTrail:
     def __init__(self, sink: AuditSink | None, origins: Origins) -> None:
         self.sink = sink
         self._origins = origins
-        self._numbers: WeakKeyDictionary[Peer, int] = WeakKeyDictionary()
         self._next_number = count(1)
+        # Who it was, as a record has it, with the identity that this was made of.
+        self._known: WeakKeyDictionary[Peer, tuple[Any, dict[str, Any]]] = WeakKeyDictionary()
 
     def logged_in(self, peer: Peer, method: str) -> None:
         """The peer is now who its `identity` says."""
@@ -36,39 +40,44 @@ class AuditTrail:
             peer,
             Event.LOGIN_FAILED,
             outcome=error.wire_code,
-            why=error.message,
-            facts={"method": method[:_MAX_OP_CHARACTERS], **facts},
+            why=fitting_text(error.message),
+            facts=fitting({"method": method[:_MAX_OP_CHARACTERS], **facts}),
         )
 
     def revoked(self, peer: Peer, why: str) -> None:
         """What the peer's identity was permitted has been taken from it, all or some."""
-        self._tell(peer, Event.REVOKED, why=why)
+        self._tell(peer, Event.REVOKED, why=fitting_text(why))
 
-    def refused(self, call: IncomingCall, error: CallError, *, rule: str | None = None) -> None:
-        """A call was refused before its operation was entered; `rule` is the permission that was missing."""
+    def refused(
+        self, call: IncomingCall, error: CallError, operation: Operation | None = None
+    ) -> CallError:
+        """A call is refused before its operation is entered, None if there is no such; gives the error back."""
         self._tell(
             call.peer,
             Event.REFUSED,
             call=call.number,
             op=call.op[:_MAX_OP_CHARACTERS],
-            rule=rule,
+            rule=None if operation is None else operation.permission,
             outcome=error.wire_code,
-            why=error.message,
+            # The words about a wrong argument may have its value.
+            why=None if operation and has_secrets(operation.args) else fitting_text(error.message),
         )
+        return error
 
-    def about(self, peer: Peer) -> dict[str, Any]:
-        """The fields of a record that say who it was: their values while the connection is as it is now."""
+    def about(self, peer: Peer) -> Mapping[str, Any]:
+        """The fields of a record that say who it was."""
         identity = peer.identity
-        login = getattr(identity, "login", None)
-        number = self._numbers.get(peer)
-        if number is None:
-            number = self._numbers[peer] = next(self._next_number)
-        return {
-            "identity": getattr(identity, "name", None),
-            "credential": None if login is None else login.credential,
-            "origin": str(self._origins.of(peer)),
-            "connection": number,
-        }
+        known, about = self._known.get(peer, (None, {}))
+        if not about or known is not identity:
+            login = getattr(identity, "login", None)
+            about = {
+                "identity": getattr(identity, "name", None),
+                "credential": None if login is None else login.credential,
+                "origin": str(self._origins.of(peer)),
+                "connection": about.get("connection") or next(self._next_number),
+            }
+            self._known[peer] = identity, about
+        return about
 
     def _tell(self, peer: Peer, event: Event, **fields: Any) -> None:
         if self.sink is not None:

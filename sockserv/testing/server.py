@@ -25,6 +25,7 @@ from sockserv.testing.link import Link
 from sockserv.testing.network import MemoryEndpoint, MemoryNetwork
 from sockserv.testing.raw import RawPeer
 from sockserv.trust import EVERYTHING, Authenticator, Identity, Origin
+from sockserv.trust.audit import AuditSink
 
 __all__ = ["OWNER", "HandlerFailed", "LeftOver", "MemoryServer"]
 
@@ -55,7 +56,7 @@ class MemoryServer:
             client = memory.connect()
             reply = memory.run(client.call("ticker.once"))
 
-    `authenticator` replaces one that knows the identities given to `connect`. At the end of the `with`
+    `authenticator` replaces one that knows the identities given to `connect`; `audit` is told who calls what. At the end of the `with`
     block every connection is cut; if a timer is still running then, `LeftOver` is raised, and
     `HandlerFailed` if a handler has failed unexpectedly and the test has not called `take_failures`.
 
@@ -69,6 +70,7 @@ class MemoryServer:
         authenticator: Authenticator | None = None,
         limits: Limits | None = None,
         network: MemoryNetwork | None = None,
+        audit: AuditSink | None = None,
     ) -> None:
         self.network = network or MemoryNetwork()
         self._known = _Known()
@@ -79,6 +81,7 @@ class MemoryServer:
             limits=limits,
             in_thread=self.network.in_thread,
             origin_of=attrgetter("origin"),
+            audit=audit,
         )
         self._endpoint = MemoryEndpoint(self.network)
         self._failures = _Failures()
