@@ -45,6 +45,6 @@ async def _show(session: Session) -> None:
     by = f", by {who.login.credential}" if who.login else ""
     await session.show(
         f"{who.name} at {client.server_name}{by}",
-        attrs.asdict(who) | {"server": client.server_name},
+        attrs.asdict(who),
     )
     await session.show(f"may: {what_they_may(who)}")

@@ -57,7 +57,7 @@ class TestWhoami:
         login = {"method": "token", "credential": "token:0123abcd"}
         admin.whoami = ALICE | {"login": login}
         (line,) = shown(memory, "whoami", json=True).splitlines()
-        assert json.loads(line) == ALICE | {"login": login, "server": "the server"}
+        assert json.loads(line) == ALICE | {"login": login}
 
     def test_without_a_login(self, memory: MemoryServer, admin: Admin) -> None:
         admin.whoami = {"name": "guest", "login": None}
