@@ -43,9 +43,12 @@ __all__ = [
     "Credential",
     "Entry",
     "IdentitiesError",
+    "IdentitiesFileError",
     "KeptToken",
     "Kind",
     "checked_name",
+    "is_sha256",
+    "normal_name",
     "parse_identities",
 ]
 
@@ -63,6 +66,10 @@ _NUMBERS_OF_PLACE = re.compile(r"\w+")
 
 class IdentitiesError(ConfigError):
     """The identities file cannot be used; the message says where, what is wrong, and what to do."""
+
+
+class IdentitiesFileError(IdentitiesError):
+    """The same, with the path of the file in the message, which is for the log alone."""
 
 
 @attrs.frozen
@@ -189,8 +196,8 @@ def parse_identities(text: str, *, file: str, taken: Iterable[Entry] = ()) -> di
 
 
 def checked_name(name: str) -> str:
-    """The name of an identity in its one form (Unicode's NFC). Raises `FieldError` for what cannot be a name."""
-    normal = unicodedata.normalize("NFC", name)
+    """The name of an identity in its one form. Raises `FieldError` for what cannot be a name."""
+    normal = normal_name(name)
     if not (
         0 < len(normal) <= _MAX_NAME_CHARACTERS
         and normal[0].isalnum()
@@ -205,6 +212,16 @@ def checked_name(name: str) -> str:
     if unicodedata.normalize("NFKC", normal).casefold() == OWNER:
         raise FieldError("", f"the name {OWNER} is that of whom the daemon belongs to")
     return normal
+
+
+def is_sha256(text: str) -> bool:
+    """Whether this is a SHA-256 as it is kept: in small hexadecimal digits."""
+    return _SHA256.fullmatch(text) is not None
+
+
+def normal_name(name: str) -> str:
+    """The one form of what looks the same: Unicode's NFC."""
+    return unicodedata.normalize("NFC", name)
 
 
 def _may_be_in_name(character: str) -> bool:
@@ -239,7 +256,7 @@ def _token(number: int, content: dict[str, Any]) -> KeptToken:
     field = f"tokens[{number}]"
     table = converted(content, _TokenTable, where=f"{field}.")
     sha256 = table.sha256.lower()
-    if not _SHA256.fullmatch(sha256):
+    if not is_sha256(sha256):
         raise FieldError(f"{field}.sha256", "expected 64 hexadecimal digits")
     expires = table.expires
     if expires is None:

@@ -3,31 +3,33 @@
 - What is looked up is one value, `_Known`, that is replaced as a whole: any thread may look up at any time, and sees the
   file as it was at one moment.
 - A file that cannot be used replaces nothing: the identities stay those of before.
-- A file that somebody may be writing to at this moment is not looked at: half a file is a shorter list of identities.
 """
 
 from __future__ import annotations
 
-import os
-import stat
+import secrets
 import threading
 import time
 from bisect import bisect_right
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable
 from datetime import datetime
 from pathlib import Path
-from shlex import quote
 from typing import Final
 
 import attrs
 
-from sockserv.atomic import replace_file
-from sockserv.errors import AuthenticationFailed
+from sockserv.errors import AuthenticationFailed, InvalidArgument, PermissionDenied
 from sockserv.tables import FieldError
 from sockserv.trust.authentication import hash_token
 from sockserv.trust.grants import Grants
 from sockserv.trust.identities import EVERYTHING, Identity, Login
+from sockserv.trust.identities_disk import FileOnDisk
+from sockserv.trust.identities_edits import (
+    with_entry,
+    with_replaced_token,
+    with_token,
+    without_entry,
+)
 from sockserv.trust.identities_file import (
     OWNER,
     Entry,
@@ -35,15 +37,15 @@ from sockserv.trust.identities_file import (
     KeptToken,
     Kind,
     checked_name,
+    is_sha256,
+    normal_name,
     parse_identities,
 )
 from sockserv.trust.origin import PeerCertificate
 
 __all__ = ["IdentityStore", "owner_entry"]
 
-_MAX_FILE_BYTES = 16 * 1024 * 1024
-_SETTLED_SECONDS = 0.5
-"""How long a file has been left alone by whoever edits it, before it is read."""
+_TOKEN_BYTES = 32
 
 _FIRST_CONTENT: Final = """\
 # Who may use this daemon, and for what. Changes take effect within seconds; the daemon's log says what is wrong with one.
@@ -71,13 +73,9 @@ class _Known:
     """All that is known of identities at one moment."""
 
     entries: dict[str, Entry]
-    by_credential: dict[tuple[Kind, str | int], _Held]
+    by_credential: dict[tuple[Kind, str | int], _Held] = attrs.field(repr=False)
     by_login: dict[tuple[str, Login], _Held]
     expiries: list[datetime]
-
-
-Signature = tuple[int, int, int, int] | None
-"""What tells one content of a file from another without reading it; None where there is no file."""
 
 
 def owner_entry(token: str, *, uid: int) -> Entry:
@@ -107,16 +105,14 @@ class IdentityStore:
         file_clock: Callable[[], float] = time.time,
     ) -> None:
         """`file_clock` is the clock that times of files go by, in seconds since 1970."""
-        self._path = path
+        self._file = FileOnDisk(path, clock=file_clock)
         self._taken = () if owner is None else (owner,)
-        self._file_clock = file_clock
         # Reading and writing take turns, so that what was read before a change never replaces what came with it.
         self._turn = threading.Lock()
-        if self._signature() is None:
-            with self._explained("made"):
-                replace_file(path, _FIRST_CONTENT.encode())
-        self._signature_read = self._signature()
-        self._known = self._understand(self._read())
+        self._signature = self._file.signature()
+        if self._signature is None:
+            self._signature = self._file.write(_FIRST_CONTENT, instead_of=None)
+        self._known = self._understand(self._file.read())
 
     # Who holds a credential
 
@@ -190,64 +186,122 @@ class IdentityStore:
         last moment is left for the next time.
         """
         with self._turn:
-            signature = self._signature()
-            if signature == self._signature_read or self._may_be_half_written(signature):
+            signature = self._file.signature()
+            if signature == self._signature or not self._file.is_settled(signature):
                 return False
             # Whatever becomes of it, it has been seen.
-            self._signature_read = signature
-            self._known = self._understand(self._read())
+            self._signature = signature
+            self._known = self._understand(self._file.read())
             return True
 
-    def _signature(self) -> Signature:
-        with self._explained("examined"):
+    def invite(self, name: str, grants: Grants, *, expires: datetime | None = None) -> str:
+        """Add an identity, and make a token for it, which is returned and kept nowhere. Blocks.
+
+        Raises `InvalidArgument` when the name is not possible or there is somebody of this name, and `IdentitiesError`
+        when the file cannot be used or written.
+        """
+        token, kept = _new_token(expires)
+
+        def add(text: str, entries: dict[str, Entry]) -> str:
             try:
-                status = os.lstat(self._path)
-            except FileNotFoundError:
-                return None
-        # A change of the mode alone changes the ctime, and may be what makes the file usable.
-        return status.st_mtime_ns, status.st_ctime_ns, status.st_ino, status.st_size
+                new = Entry(name=checked_name(name), grants=grants, tokens=(kept,))
+            except FieldError as error:
+                raise InvalidArgument(f"name: {error.problem}") from None
+            if new.name in entries:
+                raise InvalidArgument(f"there is somebody whose name is {new.name} already")
+            entries[new.name] = new
+            return with_entry(text, new)
 
-    def _may_be_half_written(self, signature: Signature) -> bool:
-        if signature is None:
-            return False
-        age_seconds = self._file_clock() - signature[0] / 1e9
-        return 0 <= age_seconds < _SETTLED_SECONDS
+        self._edit(add)
+        return token
 
-    def _read(self) -> str:
-        flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK
-        with (
-            self._explained("read"),
-            open(self._path, "rb", opener=lambda path, _: os.open(path, flags)) as file,
-        ):
-            status = os.fstat(file.fileno())
-            if not stat.S_ISREG(status.st_mode):
-                raise IdentitiesError(f"{self._path} is not a file")
-            mode = stat.S_IMODE(status.st_mode)
-            if mode & 0o077:
+    def add_token(self, name: str, *, expires: datetime | None = None) -> str:
+        """Make one more token for an identity, which is returned and kept nowhere. Blocks.
+
+        Raises `InvalidArgument` when there is nobody of this name, and what `invite` raises.
+        """
+        token, kept = _new_token(expires)
+
+        def add(text: str, entries: dict[str, Entry]) -> str:
+            entry = _entry_of(name, entries)
+            entries[entry.name] = attrs.evolve(entry, tokens=(*entry.tokens, kept))
+            return with_token(text, entry.name, kept)
+
+        self._edit(add)
+        return token
+
+    def revoke(self, name: str) -> None:
+        """Remove an identity with all that proves it. Blocks. Raises what `add_token` raises."""
+
+        def remove(text: str, entries: dict[str, Entry]) -> str:
+            entry = _entry_of(name, entries)
+            del entries[entry.name]
+            return without_entry(text, entry.name)
+
+        self._edit(remove)
+
+    def replace_token(self, identity: Identity, sha256: str) -> Identity:
+        """Have another token, by its hash, in the place of the one that somebody has logged in with. Blocks.
+
+        It expires when the old one did. Returns who they are with a login by the new one. Raises `InvalidArgument` for
+        what is no hash, or that of a token which is there already; `PermissionDenied` when they did not log in by a token
+        that stands in the file, or it has gone; and `IdentitiesError`.
+        """
+        if not is_sha256(sha256):
+            raise InvalidArgument("sha256: expected 64 hexadecimal digits, small ones")
+        credential = identity.login.credential if identity.login else ""
+        login = Login("token", KeptToken(sha256).credential)
+
+        def replace(text: str, entries: dict[str, Entry]) -> str:
+            entry = entries.get(identity.name)
+            tokens = {token.credential: token for token in entry.tokens} if entry else {}
+            if entry is None or credential not in tokens:
+                raise PermissionDenied("no token that can be replaced is what logged in here")
+            # Whoever chooses the hash of somebody else's token shall not take it away from them.
+            if (Kind.TOKEN, sha256) in self._known.by_credential or login.credential in tokens:
+                raise InvalidArgument("sha256: make another token")
+            old = tokens[credential]
+            tokens[credential] = attrs.evolve(KeptToken(sha256), expires=old.expires)
+            entries[entry.name] = attrs.evolve(entry, tokens=tuple(tokens.values()))
+            return with_replaced_token(text, entry.name, old.sha256, sha256)
+
+        self._edit(replace)
+        found = self._known.by_login.get((identity.name, login))
+        assert found is not None  # it has just been written
+        return found.identity
+
+    def _edit(self, change: Callable[[str, dict[str, Entry]], str]) -> None:
+        """Write what `change` makes of the text; it also makes of the entries what that has to mean."""
+        with self._turn, self._file.locked():
+            signature = self._file.signature()
+            if signature != self._signature and not self._file.is_settled(signature):
+                raise IdentitiesError(f"{self._file.path.name} is being edited: try again")
+            text = self._file.read()
+            entries = self._understand(text).entries
+            text = change(text, entries)
+            known = self._understand(text)
+            if list(known.entries.items()) != list(entries.items()):
                 raise IdentitiesError(
-                    f"others can read the identities in {self._path} (mode {mode:04o}): "
-                    f"close it with `chmod 600 {quote(str(self._path))}`"
+                    f"{self._file.path.name} is written in a way that only a person can change: edit it by hand"
                 )
-            content = file.read(_MAX_FILE_BYTES + 1)
-        if len(content) > _MAX_FILE_BYTES:
-            raise IdentitiesError(f"{self._path} has more than {_MAX_FILE_BYTES} bytes")
-        try:
-            return content.decode("utf-8-sig")
-        except UnicodeDecodeError as error:
-            line = content.count(b"\n", 0, error.start) + 1
-            raise IdentitiesError(f"{self._path.name} line {line}: is not UTF-8 text") from None
+            self._signature = self._file.write(text, instead_of=signature)
+            self._known = known
 
     def _understand(self, text: str) -> _Known:
-        return _known(parse_identities(text, file=self._path.name, taken=self._taken), self._taken)
+        entries = parse_identities(text, file=self._file.path.name, taken=self._taken)
+        return _known(entries, self._taken)
 
-    @contextmanager
-    def _explained(self, what: str) -> Iterator[None]:
-        """Turn an `OSError` into an `IdentitiesError` that says what could not be done."""
-        try:
-            yield
-        except OSError as error:
-            reason = (error.strerror or str(error)).lower()
-            raise IdentitiesError(f"{self._path} cannot be {what}: {reason}") from error
+
+def _new_token(expires: datetime | None) -> tuple[str, KeptToken]:
+    token = secrets.token_urlsafe(_TOKEN_BYTES)
+    return token, KeptToken(hash_token(token), expires)
+
+
+def _entry_of(name: str, entries: dict[str, Entry]) -> Entry:
+    entry = entries.get(normal_name(name))
+    if entry is None:
+        raise InvalidArgument("there is nobody of this name")
+    return entry
 
 
 def _known(entries: dict[str, Entry], taken: Iterable[Entry]) -> _Known:

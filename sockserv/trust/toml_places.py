@@ -31,7 +31,7 @@ _TOKEN: Final = re.compile(
 
 @attrs.frozen
 class Header:
-    """The header of a table: the offset of its line in the text, and the table's name."""
+    """The header of a table: the offset in the text where it begins, with comments right above it, and the table's name."""
 
     offset: int
     table: Place
@@ -51,6 +51,7 @@ class Places:
         self._token = ""
         self._offset = 0
         self._lengths: dict[Place, int] = {}
+        self._statement_end = 0
         self._advance()
         self._read_document()
 
@@ -83,14 +84,16 @@ class Places:
         while self._kind:
             if self._kind == "newline":
                 self._advance()
-            elif self._token == "[":
+                continue
+            if self._token == "[":
                 table = self._read_header()
             else:
                 self._read_pair(table)
+            self._statement_end = self._offset
 
     def _read_header(self) -> Place:
         line = self._line
-        offset = self._text.rfind("\n", 0, self._offset) + 1
+        offset = self._begin_of_comments(self._text.rfind("\n", 0, self._offset) + 1)
         self._advance()
         is_element = self._skip("[")
         table: Place = ()
@@ -110,6 +113,15 @@ class Places:
         self._lines.setdefault(table[:1], line)
         self.headers.append(Header(offset, table))
         return table
+
+    def _begin_of_comments(self, offset: int) -> int:
+        """Where the comments begin that stand right above the line at an offset."""
+        while True:
+            above = self._text.rfind("\n", 0, max(0, offset - 1)) + 1
+            is_comment = self._text[above:offset].lstrip().startswith("#")
+            if not is_comment or above < self._statement_end:
+                return offset
+            offset = above
 
     def _read_key(self) -> list[str]:
         parts = []

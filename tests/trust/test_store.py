@@ -7,7 +7,6 @@ from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
-import attrs
 import pytest
 
 from sockserv.errors import AuthenticationFailed
@@ -15,10 +14,10 @@ from sockserv.trust.authentication import hash_token
 from sockserv.trust.identities import EVERYTHING, Identity, Login
 from sockserv.trust.identities_file import IdentitiesError
 from sockserv.trust.origin import PeerCertificate
-from sockserv.trust.store import IdentityStore, owner_entry
+from sockserv.trust.store import IdentityStore
+from tests.trust.edited import OWNER_TOKEN, Edited
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
-OWNER_TOKEN = "o" * 43
 PIN = "sha256:" + "A" * 43
 OTHER_PIN = "sha256:" + "B" * 42 + "A"
 
@@ -34,26 +33,6 @@ certificate_names = ["Alice.Example.org"]
 uids = [1000]
 password = true
 """
-
-
-@attrs.define
-class Edited:
-    """An identities file, its store, and the clock that its times go by."""
-
-    path: Path
-    seconds: float = 0.0
-
-    def write(self, text: str) -> None:
-        self.path.write_text(text, encoding="utf-8")
-        self.path.chmod(0o600)
-        self.settle()
-
-    def settle(self) -> None:
-        self.seconds = self.path.lstat().st_mtime + 10
-
-    def open(self) -> IdentityStore:
-        owner = owner_entry(OWNER_TOKEN, uid=500)
-        return IdentityStore(self.path, owner=owner, file_clock=lambda: self.seconds)
 
 
 @pytest.fixture
@@ -257,5 +236,5 @@ class TestRefusals:
             file.open()
 
     def test_a_directory_that_is_not_there(self, tmp_path: Path) -> None:
-        with pytest.raises(IdentitiesError, match="cannot be made: no such file or directory"):
+        with pytest.raises(IdentitiesError, match="cannot be written: no such file or directory"):
             IdentityStore(tmp_path / "nowhere" / "identities.toml")
