@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Final
 
 from twisted.internet.defer import Deferred
@@ -41,6 +42,10 @@ class PeerSet:
     def __len__(self) -> int:
         return len(self._peers)
 
+    def __iter__(self) -> Iterator[Peer]:
+        """All of them, as they are now: they may come and go meanwhile."""
+        return iter(tuple(self._peers))
+
     def add(self, peer: Peer) -> None:
         """Look after a connection from now on."""
         self._peers.add(peer)
@@ -74,7 +79,7 @@ class PeerSet:
         Fires when the last connection is lost; cancelling it changes nothing for the connections.
         """
         self.is_draining = True
-        for peer in tuple(self._peers):
+        for peer in self:
             peer.drain(GoodbyeCode.SHUTTING_DOWN, _SHUTTING_DOWN)
         done: Deferred[None] = Deferred(lambda waiting: self._empty.remove(waiting))
         if not self._peers:
@@ -90,13 +95,13 @@ class PeerSet:
         return done.addBoth(forget)
 
     def _cut(self) -> None:
-        for peer in tuple(self._peers):
+        for peer in self:
             peer.abort()
 
     def _check(self) -> None:
         self._tick = self._clock.callLater(self._interval_seconds, self._check)
         now = self._clock.seconds()
-        for peer in tuple(self._peers):
+        for peer in self:
             peer.check(now)
 
 

@@ -191,6 +191,11 @@ def operation(
     `args` is an attrs class: its fields, types and defaults are the arguments; what is secret among them has
     `attrs.field(metadata={"secret": True})`. `audit` is what the audit log is told of it: everything, if nothing is said.
     """
+    if permission is not None and not (isinstance(permission, str) and permission):
+        raise TypeError(
+            f"the permission of the operation {name!r} has to be a name, or None for everybody who is "
+            f"logged in, not {permission!r}"
+        )
     if not attrs.has(args) or args.__setattr__ is object.__setattr__:
         raise TypeError(
             f"args of the operation {name!r} has to be a frozen attrs class, not {args!r}"
@@ -206,14 +211,16 @@ def operation(
 class Service:
     """Something that answers calls: subclass it, and declare methods with `operation`.
 
-    A method may be `async def` or a plain function.
+    A method may be `async def` or a plain function. One that is not declared is nothing that a peer could call.
     """
 
     def operations(self) -> dict[str, Operation]:
-        """All operations of this service, by name."""
+        """All operations of this service, by name; raises `ValueError` for a name that two of them have."""
         found: dict[str, Operation] = {}
         for attribute in dir(type(self)):
             declaration = getattr(getattr(type(self), attribute), _DECLARATION, None)
             if isinstance(declaration, _Declaration):
+                if declaration.name in found:
+                    raise ValueError(f"two methods are the operation {declaration.name!r}")
                 found[declaration.name] = Operation(declaration, getattr(self, attribute))
         return found

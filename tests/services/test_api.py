@@ -81,6 +81,26 @@ def test_arguments_are_a_frozen_attrs_class(args: Any) -> None:
         operation("op", args=args, permission=None)
 
 
+@pytest.mark.parametrize("permission", ["", True, False, 0, ["files"], object()])
+def test_a_permission_that_is_no_name(permission: Any) -> None:
+    with pytest.raises(TypeError, match="the permission of the operation 'op' has to be a name"):
+        operation("op", permission=permission)
+
+
+def test_two_methods_that_are_one_operation() -> None:
+    """One of them would be called with the permission of the other."""
+
+    class Twice(Service):
+        @operation("twice", permission="admin")
+        def first(self, call: Call[Any]) -> None: ...
+
+        @operation("twice", permission=None)
+        def second(self, call: Call[Any]) -> None: ...
+
+    with pytest.raises(ValueError, match="two methods are the operation 'twice'"):
+        Twice().operations()
+
+
 @pytest.mark.parametrize(
     ("given", "expected"),
     [

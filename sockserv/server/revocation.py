@@ -1,0 +1,82 @@
+"""What becomes of connections when those who are logged in may do less than before, or nothing any more."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Final, cast
+
+from twisted.logger import Logger
+
+from sockserv.errors import GoodbyeCode, PermissionDenied
+from sockserv.net.calls import IncomingCall
+from sockserv.net.peer import Peer
+from sockserv.server.trail import AuditTrail
+from sockserv.trust.identities import Identity
+
+__all__ = ["Revocation"]
+
+_REVOKED: Final = "the login of {name} was revoked, or has expired"
+
+
+class Revocation:
+    """Asks again who a peer is, and ends what it may not do any more.
+
+    `permission_of` says what an operation needs.
+    """
+
+    _log = Logger()
+
+    def __init__(self, permission_of: Callable[[str], str | None], trail: AuditTrail) -> None:
+        self._permission_of = permission_of
+        self._trail = trail
+
+    def reconsider(self, peer: Peer, current: Callable[[Identity], Identity | None]) -> None:
+        """Let the peer be what `current` makes of its identity; None ends its calls and its connection.
+
+        Of the running calls those end whose permission has changed in any way; the others go on.
+        """
+        before: Identity | None = peer.identity
+        if before is None or not peer.is_logged_in:
+            return  # nobody yet, or the connection is closing already
+        try:
+            now = current(before)
+        except Exception:
+            self._log.failure("nobody knows who {peer} is now", peer=peer)
+            return
+        if now is None:
+            self._revoke(peer, _REVOKED.format(name=before.name))
+        elif now is not before and now != before:
+            peer.identity = now
+            self._end_changed(peer, before, now)
+
+    def _revoke(self, peer: Peer, why: str) -> None:
+        self._log.info("{peer} is cut off: {why}", peer=peer, why=why)
+        self._trail.revoked(peer, why)
+        peer.hold()
+        for call in _running(peer):
+            _end(call, PermissionDenied(why))
+        peer.close(GoodbyeCode.REVOKED, why)
+        peer.release()
+
+    def _end_changed(self, peer: Peer, before: Identity, now: Identity) -> None:
+        peer.hold()
+        for call in _running(peer):
+            permission = self._permission_of(call.op)
+            if before.grant(permission) == now.grant(permission):
+                continue
+            why = f"what {now.name} may do by the permission {permission!r} was changed"
+            self._trail.revoked(peer, f"{call.op}: {why}")
+            _end(call, PermissionDenied(why, details={"permission": permission}))
+        peer.release()
+
+
+def _running(peer: Peer) -> Iterator[IncomingCall]:
+    """The calls that the peer has opened and that have not ended."""
+    for call in tuple(peer.connection.calls.incoming.values()):
+        if not call.is_ended:
+            yield cast(IncomingCall, call)
+
+
+def _end(call: IncomingCall, error: PermissionDenied) -> None:
+    call.peer.fail(call, error)
+    call.cancel(error)
