@@ -56,8 +56,9 @@ class Session:
     async def remark(self, text: str) -> None:
         """Write lines to standard error, for people: programs and closed streams go without."""
         if not self.options.json:
+            lines = "".join(f"{printable(line)}\n" for line in text.split("\n"))
             with suppress(StreamError, EndedBySignal):
-                await self.errors.write(f"{text}\n".encode())
+                await self.errors.write(lines.encode())
 
 
 Work: TypeAlias = Callable[[Session], Coroutine[Any, Any, None]]

@@ -207,6 +207,13 @@ class TestRemarks:
         assert "--listen 0.0.0.0:7700" in shown.remarks
         assert TOKEN not in shown.remarks
 
+    def test_what_the_daemon_says_commands_no_terminal(
+        self, memory: MemoryServer, admin: Admin
+    ) -> None:
+        admin.urls = ["unix:///a%1b[2J"]
+        shown = Shown(memory, "al\x1b[2Jice", terminal=FakeTerminal({1, 2}))
+        assert "\x1b" not in shown.line + shown.remarks
+
     def test_a_standard_error_that_cannot_be_written_to(self, memory: MemoryServer) -> None:
         session = session_with(
             memory,
