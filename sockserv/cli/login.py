@@ -125,4 +125,4 @@ def _advice(profile: Profile) -> str:
         return (
             "if the URL had a token, put it into quotes, or the shell takes the & in it for its own"
         )
-    return "an invitation is good for one login, and somebody has used this one, or it has ended"
+    return "an invitation is good for one login: ask for a new one, and say so if you have not used this one"

@@ -112,7 +112,12 @@ async def _connect_by_name(
     if token is not None:
         url = attrs.evolve(profile.url, token=token)
         profile = attrs.evolve(profile, url=url, next_token=None)
-    return await connect_as(connect_to, profile, profiles, timeout_seconds=timeout_seconds)
+    try:
+        return await connect_as(connect_to, profile, profiles, timeout_seconds=timeout_seconds)
+    except AuthenticationFailed as error:
+        raise AuthenticationFailed(
+            f"{error}; a new invitation and `sockserv login --name {profile.name}` mend that"
+        ) from None
 
 
 def connect_endpoint(
