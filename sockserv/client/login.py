@@ -70,7 +70,7 @@ async def log_in(
             return LoggedIn(profile)
         profile = attrs.evolve(profile, next_token=secrets.token_urlsafe(_TOKEN_BYTES))
         profiles.save(profile)
-        not_replaced = await _replace_token(client, profile, profiles, timeout_seconds)
+        not_replaced = await _replace_token(connect, client, profile, profiles, timeout_seconds)
         return LoggedIn(profiles.load(profile.name), not_replaced)
     finally:
         await client.close()
@@ -97,7 +97,7 @@ async def connect_as(
             _keep(replaced, profile, profiles)
             return client
         try:
-            await _replace_token(client, profile, profiles, timeout_seconds)
+            await _replace_token(connect, client, profile, profiles, timeout_seconds)
         except BaseException:
             client.close()
             raise
@@ -123,6 +123,11 @@ def _presentable(identity: str | None) -> str | None:
     return identity if identity and identity.isprintable() else None
 
 
+def _unchanged(profile: Profile) -> Profile:
+    """The profile when its next token is none."""
+    return attrs.evolve(profile, next_token=None)
+
+
 def _replaced(profile: Profile) -> Profile:
     """The profile when its next token is its token."""
     return attrs.evolve(
@@ -131,24 +136,38 @@ def _replaced(profile: Profile) -> Profile:
 
 
 async def _replace_token(
-    client: Client, profile: Profile, profiles: Profiles, timeout_seconds: float
+    connect: Connect, client: Client, profile: Profile, profiles: Profiles, timeout_seconds: float
 ) -> CallError | None:
     """Have the server take the next token in the place of the one that `client` has logged in with.
 
-    When it would not or could not, both stay in the profile, for the next connection to try it again; the reason is
-    what is returned. Raises `ConnectionEnded`.
+    When it could not, both stay in the profile, for the next connection to try it again; the reason is what is
+    returned. Raises `ConnectionEnded`.
     """
     assert profile.next_token is not None
     digest = hashlib.sha256(profile.next_token.encode()).hexdigest()
     try:
         await client.call(_REPLACE, {"sha256": digest}, timeout_seconds=timeout_seconds)
-    except (UnknownOperation, PermissionDenied):
-        _keep(attrs.evolve(profile, next_token=None), profile, profiles)
+    except UnknownOperation:
+        _keep(_unchanged(profile), profile, profiles)
+    except PermissionDenied:
+        await _find_out(connect, profile, profiles)
     except CallError as error:
         return error
     else:
         _keep(_replaced(profile), profile, profiles)
     return None
+
+
+async def _find_out(connect: Connect, profile: Profile, profiles: Profiles) -> None:
+    """Keep the token that is good, where a replacement is denied: it is impossible, or somebody else has done it."""
+    replaced = _replaced(profile)
+    try:
+        client = await connect(replaced.url)
+    except AuthenticationFailed:
+        _keep(_unchanged(profile), profile, profiles)
+    else:
+        _keep(replaced, profile, profiles)
+        await client.close()
 
 
 def _keep(settled: Profile, pending: Profile, profiles: Profiles) -> None:

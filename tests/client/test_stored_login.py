@@ -9,7 +9,7 @@ from typing import Any
 
 import attrs
 import pytest
-from twisted.internet.defer import CancelledError, Deferred
+from twisted.internet.defer import CancelledError, Deferred, fail
 
 from sockserv.client import Client
 from sockserv.client.login import LoggedIn, connect_as, log_in
@@ -17,7 +17,9 @@ from sockserv.client.profiles import Profile, Profiles
 from sockserv.errors import (
     AuthenticationFailed,
     CallError,
+    ConnectError,
     ConnectionEnded,
+    PermissionDenied,
     ProfileError,
     Unavailable,
 )
@@ -77,9 +79,12 @@ class Scene:
         self.tokens = tokens
         self.memory = MemoryServer(services, authenticator=tokens)
         self.link: Link | None = None
+        self.is_down = False
 
     def connect(self, url: ServerUrl) -> Deferred[Client]:
         assert url.token is not None
+        if self.is_down:
+            return fail(ConnectError("there is no network"))
         self.link = Link()
         return self.memory.start_connecting(token=url.token, link=self.link)
 
@@ -242,6 +247,34 @@ def test_two_end_the_same_replacement_at_once(scene: Scene) -> None:
         assert scene.memory.run(client, max_seconds=1.0).identity == "alice"
     assert scene.profiles.load("lab1").url.token == "next"
     assert digest("next") == scene.tokens.known
+
+
+class TestADeniedReplacement:
+    def deny(self) -> None:
+        raise PermissionDenied("not this token")
+
+    def test_the_token_is_not_one_that_can_be_replaced(self, scene: Scene) -> None:
+        scene.tokens.before = self.deny
+        assert scene.log_in() == LoggedIn(attrs.evolve(LAB, identity="alice"))
+        assert scene.connect_again() == "alice"
+        assert scene.tokens.asked == 1
+
+    def test_somebody_else_has_replaced_it(self, scene: Scene) -> None:
+        scene.tokens.after = self.deny
+        assert scene.log_in().not_replaced is None
+        scene.check_settled()
+
+    def test_the_connection_ends_before_anybody_knows(self, scene: Scene) -> None:
+        def cut() -> None:
+            scene.is_down = True
+            raise PermissionDenied("not this token")
+
+        scene.tokens.after = cut
+        with pytest.raises(ConnectError):
+            scene.log_in()
+        scene.is_down = False
+        assert scene.connect_again() == "alice"
+        scene.check_settled()
 
 
 def test_no_token_is_good_any_more(scene: Scene) -> None:
