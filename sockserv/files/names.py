@@ -6,11 +6,19 @@ empty component, and no form of Unicode that stands for another one. What is ref
 
 from __future__ import annotations
 
+import unicodedata
 from typing import Final
 
 from sockserv.files.errors import RefusedName, TooLong
 
-__all__ = ["MAX_NAME_BYTES", "MAX_PATH_BYTES", "RESERVED_PREFIX", "components", "shown"]
+__all__ = [
+    "MAX_NAME_BYTES",
+    "MAX_PATH_BYTES",
+    "RESERVED_PREFIX",
+    "components",
+    "is_reserved",
+    "shown",
+]
 
 MAX_NAME_BYTES: Final = 255
 MAX_PATH_BYTES: Final = 4096
@@ -47,7 +55,7 @@ def _check(name: str, path: str) -> None:
         raise RefusedName(f"{path!r} has {what}", details={"path": path})
     if "\0" in name:
         raise RefusedName(f"{path!r} has a NUL in it", details={"path": path})
-    if name.startswith(RESERVED_PREFIX):
+    if is_reserved(name):
         raise RefusedName(
             f"{path!r}: names that begin with {RESERVED_PREFIX} are those of unfinished files",
             details={"path": path},
@@ -57,6 +65,17 @@ def _check(name: str, path: str) -> None:
             f"a name in the path has more than {MAX_NAME_BYTES} bytes",
             details={"path": path, "max_bytes": MAX_NAME_BYTES},
         )
+
+
+def is_reserved(name: str) -> bool:
+    """Whether some file system may take a name for that of an unfinished file.
+
+    There are those that know no case, see no difference between forms of a character, or leave out what is not seen.
+    """
+    if name.isascii():
+        return name[: len(RESERVED_PREFIX)].lower() == RESERVED_PREFIX
+    seen = "".join(character for character in name if unicodedata.category(character) != "Cf")
+    return unicodedata.normalize("NFKC", seen).casefold().startswith(RESERVED_PREFIX)
 
 
 def shown(name: str) -> tuple[str, bool]:

@@ -34,6 +34,7 @@ def test_the_root(path: str) -> None:
         "~",
         "-rf",
         "%2e%2e",
+        RESERVED_PREFIX[:-1],
         "x" * MAX_NAME_BYTES,
         "中" * (MAX_NAME_BYTES // 3),
         "/".join(["x" * 127] * (MAX_PATH_BYTES // 128)) + "/",
@@ -64,6 +65,10 @@ def test_what_a_file_may_be_called(path: str) -> None:
         "a/\udce9",
         f"{RESERVED_PREFIX}x",
         f"a/{RESERVED_PREFIX}/b",
+        f"{RESERVED_PREFIX.upper()}x",
+        f"{RESERVED_PREFIX[:5]}\u200b{RESERVED_PREFIX[5:]}x",
+        "\uff0esockserv-partial-x",
+        ".\u017fockserv-partial-x",
     ],
 )
 def test_what_no_file_may_be_called(path: str) -> None:
