@@ -12,7 +12,6 @@ from msgspec import Meta
 
 __all__ = [
     "ALWAYS",
-    "DIGEST_ALGORITHMS",
     "NEVER",
     "DigestArguments",
     "GetArguments",
@@ -27,7 +26,6 @@ __all__ = [
 
 NEVER: Final = "never"
 ALWAYS: Final = "always"
-DIGEST_ALGORITHMS: Final = ("blake3", "sha256", "md5")
 
 _MAX_BYTES: Final = 2**53 - 1
 """No quantity on the wire is larger."""
@@ -37,7 +35,7 @@ _Nanoseconds = Annotated[int, Meta(ge=-(2**62), le=2**62)]
 _Mode = Annotated[int, Meta(ge=0, le=0o777)]
 _UploadId = Annotated[str, Meta(pattern=r"^[A-Za-z0-9_-]{0,64}\Z")]
 _Blake3 = Annotated[str, Meta(pattern=r"^blake3:[0-9a-f]{64}\Z")]
-_Algorithm = Annotated[str, Meta(pattern=rf"^({'|'.join(DIGEST_ALGORITHMS)})\Z")]
+_Algorithm = Annotated[str, Meta(pattern=r"^(blake3|sha256|md5)\Z")]
 _Overwrite = Annotated[str, Meta(min_length=1, max_length=64)]
 
 
