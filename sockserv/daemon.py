@@ -28,8 +28,11 @@ from sockserv.errors import LocalError
 from sockserv.server import Server
 from sockserv.services.echo import Echo
 from sockserv.settings import Settings
-from sockserv.state import HeldState, StateDirectory
+from sockserv.state import AUDIT_FOLDER, HeldState, StateDirectory
 from sockserv.trust import EVERYTHING, Identity, TokenAuthenticator, hash_token
+from sockserv.trust.audit.log import AuditLog, OnFailure
+from sockserv.trust.audit.thread import OneThread
+from sockserv.trust.audit.writer import AuditWriter
 
 __all__ = ["Daemon", "ListenError", "make_service"]
 
@@ -60,26 +63,44 @@ class Daemon(Service):
 
     _log = Logger()
 
-    def __init__(self, reactor: Any, settings: Settings, *, command: str = "sockserv") -> None:
-        """`command` is how the client is called here, for the line that says what to try."""
+    def __init__(
+        self,
+        reactor: Any,
+        settings: Settings,
+        *,
+        command: str = "sockserv",
+        audit_thread: OneThread | None = None,
+    ) -> None:
+        """`command` is how the client is called here, for the line that says what to try.
+
+        `audit_thread` is where the audit log is written; None makes one.
+        """
         self._reactor = reactor
         self._settings = settings
         self._command = command
-        self._held: tuple[HeldState, Server] | None = None
+        self._audit_thread = audit_thread or OneThread(reactor)
+        self._held: tuple[HeldState, AuditLog, Server] | None = None
 
     def startService(self) -> None:
         """Take the state directory, listen, and leave the note for clients."""
         state = self._settings.state.open_for_daemon()
         self._make_room_for_connections()
-        server = self._make_server()
+        audit = self._make_audit_log(state)
+        try:
+            audit.open()
+        except BaseException:
+            state.close()
+            raise
+        server = self._make_server(audit)
         try:
             urls = [_listen(server, endpoint) for endpoint in self._settings.listen]
             state.announce(urls)
         except BaseException:
             server.stop().addErrback(self._log_failure)
+            audit.abandon()
             state.close()
             raise
-        self._held = state, server
+        self._held = state, audit, server
         self.running = True
         self._say_what_to_do(urls)
 
@@ -88,14 +109,29 @@ class Daemon(Service):
         self.running = False
         if self._held is None:
             return succeed(None)
-        state, server = self._held
+        state, audit, server = self._held
         self._held = None
         # First the note: the port may be somebody else's as soon as it is closed.
         state.withdraw()
         ended = server.stop()
         ended.addErrback(self._log_failure)
+        ended.addCallback(lambda _: audit.close())
+        ended.addCallback(lambda _: self._audit_thread.stop())
         ended.addCallback(lambda _: state.close())
         return ended
+
+    def _make_audit_log(self, state: HeldState) -> AuditLog:
+        settings = self._settings.audit
+        return AuditLog(
+            self._reactor,
+            AuditWriter(
+                state.path / AUDIT_FOLDER,
+                max_file_bytes=settings.max_file_bytes,
+                keep_files=settings.keep_files,
+            ),
+            in_thread=self._audit_thread,
+            on_failure=OnFailure(settings.on_failure),
+        )
 
     def _make_room_for_connections(self) -> None:
         """Let the process open as many files as it may: common systems give it far fewer at first."""
@@ -114,7 +150,7 @@ class Daemon(Service):
                 hard=hard,
             )
 
-    def _make_server(self) -> Server:
+    def _make_server(self, audit: AuditLog) -> Server:
         owner = Identity("owner", frozenset({EVERYTHING}))
         return Server(
             self._reactor,
@@ -123,6 +159,7 @@ class Daemon(Service):
                 {hash_token(self._settings.state.owner_token()): owner}
             ),
             limits=self._settings.limits,
+            audit=audit,
         )
 
     def _say_what_to_do(self, urls: list[str]) -> None:

@@ -6,9 +6,12 @@ state = "~/.local/state/sockserv"
 
 [limits]
 max_calls = 64
+
+[audit]
+keep_files = 100
 ```
 
-`[limits]` takes the names of `sockserv.limits.Limits`. Every key may be absent. A relative path in the file counts
+`[limits]` takes the names of `sockserv.limits.Limits`, `[audit]` those of `AuditSettings`. Every key may be absent. A relative path in the file counts
 from the file's folder. For the state directory the environment variable `SOCKSERV_STATE` comes before the file.
 """
 
@@ -17,7 +20,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from functools import cache
 from pathlib import Path
-from typing import Annotated, Any, get_type_hints
+from typing import Annotated, Any, Literal, TypeVar, get_type_hints
 
 import attrs
 import msgspec
@@ -29,7 +32,9 @@ from sockserv.limits import Limits
 from sockserv.state import ENVIRONMENT_VARIABLE, StateDirectory
 from sockserv.tables import converted
 
-__all__ = ["Settings", "load", "load_file"]
+__all__ = ["AuditSettings", "Settings", "load", "load_file"]
+
+T = TypeVar("T", bound=attrs.AttrsInstance)
 
 # Whatever a limit counts: no quantity on the wire is larger, and no clock runs longer (30 years).
 _RANGES: dict[type, Any] = {
@@ -39,12 +44,27 @@ _RANGES: dict[type, Any] = {
 
 
 @attrs.frozen(kw_only=True)
+class AuditSettings:
+    """How the audit log is kept."""
+
+    max_file_bytes: int = 16 * 1024 * 1024
+    """A file that has reached this size is followed by another."""
+
+    keep_files: int = 64
+    """How many files are kept; beyond that, the oldest is removed."""
+
+    on_failure: Literal["refuse", "continue"] = "refuse"
+    """What becomes of operations that change or run something while the log cannot be written."""
+
+
+@attrs.frozen(kw_only=True)
 class Settings:
     """Everything that somebody can set about a daemon, checked."""
 
     listen: tuple[Endpoint, ...]
     state: StateDirectory
     limits: Limits = attrs.field(factory=Limits)
+    audit: AuditSettings = attrs.field(factory=AuditSettings)
 
 
 class _File(msgspec.Struct, forbid_unknown_fields=True):
@@ -53,6 +73,7 @@ class _File(msgspec.Struct, forbid_unknown_fields=True):
     listen: Annotated[list[str], msgspec.Meta(min_length=1)] | UnsetType = UNSET
     state: Annotated[str, msgspec.Meta(min_length=1)] | UnsetType = UNSET
     limits: dict[str, Any] | UnsetType = UNSET
+    audit: dict[str, Any] | UnsetType = UNSET
 
 
 def load(
@@ -132,21 +153,30 @@ def _settings(content: dict[str, Any], *, base: Path, environ: Mapping[str, str]
         state = StateDirectory.locate(file.state, environ=environ, base=base)
         settings = attrs.evolve(settings, state=state)
     if file.limits is not UNSET:
-        table = converted(file.limits, _limits_table(), where="limits.")
-        try:
-            limits = Limits(
-                **{k: v for k, v in msgspec.structs.asdict(table).items() if v is not UNSET}
-            )
-        except ValueError as error:
-            raise ValueError(f"limits: {error}") from error
+        limits = _from_table(file.limits, Limits, where="limits")
         settings = attrs.evolve(settings, limits=limits)
+    if file.audit is not UNSET:
+        audit = _from_table(file.audit, AuditSettings, where="audit")
+        settings = attrs.evolve(settings, audit=audit)
     return settings
 
 
+def _from_table(content: dict[str, Any], kind: type[T], *, where: str) -> T:
+    """What a table of the file means, whose fields are those of the attrs class `kind`."""
+    table = converted(content, _table_for(kind), where=f"{where}.")
+    given = {
+        name: value for name, value in msgspec.structs.asdict(table).items() if value is not UNSET
+    }
+    try:
+        return kind(**given)
+    except ValueError as error:
+        raise ValueError(f"{where}: {error}") from error
+
+
 @cache
-def _limits_table() -> type[msgspec.Struct]:
-    """The table `[limits]` as a type: the fields of `Limits`, none of them needed, each in its range."""
+def _table_for(kind: type) -> type[msgspec.Struct]:
+    """A table as a type: the fields of an attrs class, none of them needed, numbers each in their range."""
     fields = [
-        (name, _RANGES[kind] | UnsetType, UNSET) for name, kind in get_type_hints(Limits).items()
+        (name, _RANGES.get(of, of) | UnsetType, UNSET) for name, of in get_type_hints(kind).items()
     ]
-    return msgspec.defstruct("LimitsTable", fields, forbid_unknown_fields=True)
+    return msgspec.defstruct(f"{kind.__name__}Table", fields, forbid_unknown_fields=True)

@@ -30,9 +30,12 @@ import msgspec
 from sockserv.atomic import replace_file, written_beside
 from sockserv.errors import StateError
 
-__all__ = ["ENVIRONMENT_VARIABLE", "HeldState", "RunningDaemon", "StateDirectory"]
+__all__ = ["AUDIT_FOLDER", "ENVIRONMENT_VARIABLE", "HeldState", "RunningDaemon", "StateDirectory"]
 
 ENVIRONMENT_VARIABLE = "SOCKSERV_STATE"
+
+AUDIT_FOLDER = "audit"
+"""The folder of the audit log in a state directory."""
 
 _LOCK = "lock"
 _OWNER_TOKEN = "owner-token"

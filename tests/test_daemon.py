@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import json
 import os
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 from twisted.application.service import IService
+from twisted.internet.defer import Deferred, maybeDeferred
 from twisted.internet.error import CannotListenError
 from twisted.internet.testing import MemoryReactorClock
 from twisted.logger import capturedLogs, formatEvent
@@ -16,6 +19,7 @@ from zope.interface.verify import verifyObject
 from sockserv.daemon import Daemon, ListenError, make_service
 from sockserv.errors import StateError
 from sockserv.settings import Settings, load
+from sockserv.trust.audit.thread import OneThread
 
 TCP = "tcp:7700:interface=127.0.0.1"
 TAKEN = "tcp:9:interface=127.0.0.1"
@@ -41,6 +45,17 @@ def reactor() -> Reactor:
     return Reactor()
 
 
+class AtOnce(OneThread):
+    """No thread at all."""
+
+    def __call__(self, function: Callable[..., Any], *args: Any) -> Deferred[Any]:
+        return maybeDeferred(function, *args)
+
+
+def daemon_on(reactor: Reactor, settings: Settings, **more: Any) -> Daemon:
+    return Daemon(reactor, settings, audit_thread=AtOnce(cast(Any, None)), **more)
+
+
 def settings_for(tmp_path: Path, *listen: str) -> Settings:
     return load(listen=listen or [TCP], state=str(tmp_path / "state"), environ={})
 
@@ -51,7 +66,7 @@ def test_it_is_a_service(reactor: Reactor, tmp_path: Path) -> None:
 
 
 def test_making_one_touches_nothing(reactor: Reactor, tmp_path: Path) -> None:
-    Daemon(reactor, settings_for(tmp_path))
+    daemon_on(reactor, settings_for(tmp_path))
     assert list(tmp_path.iterdir()) == []
     assert reactor.tcpServers == []
 
@@ -59,7 +74,7 @@ def test_making_one_touches_nothing(reactor: Reactor, tmp_path: Path) -> None:
 def test_it_listens_on_everything(reactor: Reactor, tmp_path: Path) -> None:
     path = tmp_path / "socket"
     settings = settings_for(tmp_path, TCP, r"tcp6:1:interface=\:\:1", f"unix:{path}")
-    daemon = Daemon(reactor, settings)
+    daemon = daemon_on(reactor, settings)
     daemon.startService()
     assert [(port, interface) for port, _, _, interface in reactor.tcpServers] == [
         (7700, "127.0.0.1"),
@@ -79,7 +94,7 @@ def test_stopping_leaves_no_note_and_lets_the_directory_go(
     reactor: Reactor, tmp_path: Path
 ) -> None:
     settings = settings_for(tmp_path)
-    daemon = Daemon(reactor, settings)
+    daemon = daemon_on(reactor, settings)
     daemon.startService()
     ended: list[None] = []
     daemon.stopService().addCallback(ended.append)
@@ -91,7 +106,7 @@ def test_stopping_leaves_no_note_and_lets_the_directory_go(
 
 
 def test_it_starts_again(reactor: Reactor, tmp_path: Path) -> None:
-    daemon = Daemon(reactor, settings_for(tmp_path))
+    daemon = daemon_on(reactor, settings_for(tmp_path))
     for _ in range(2):
         daemon.startService()
         daemon.stopService()
@@ -99,12 +114,27 @@ def test_it_starts_again(reactor: Reactor, tmp_path: Path) -> None:
 
 
 def test_stopping_one_that_did_not_start(reactor: Reactor, tmp_path: Path) -> None:
-    Daemon(reactor, settings_for(tmp_path)).stopService()
+    daemon_on(reactor, settings_for(tmp_path)).stopService()
+
+
+def audited_events(settings: Settings) -> list[str]:
+    log = settings.state.path / "audit" / "00000001.jsonl"
+    return [json.loads(line)["event"] for line in log.read_text().splitlines()]
+
+
+def test_it_keeps_an_audit_log(reactor: Reactor, tmp_path: Path) -> None:
+    settings = settings_for(tmp_path)
+    daemon = daemon_on(reactor, settings)
+    for _ in range(2):
+        daemon.startService()
+        reactor.advance(0)
+        daemon.stopService()
+    assert audited_events(settings) == ["start", "stop"] * 2
 
 
 def test_it_says_what_to_try(reactor: Reactor, tmp_path: Path) -> None:
     with capturedLogs() as events:
-        daemon = Daemon(reactor, settings_for(tmp_path), command="bin/sockserv")
+        daemon = daemon_on(reactor, settings_for(tmp_path), command="bin/sockserv")
         daemon.startService()
     said = [formatEvent(event) for event in events if event["log_namespace"].endswith(".Daemon")]
     assert said == [
@@ -120,7 +150,7 @@ def test_the_usual_directory_needs_no_option(
 ) -> None:
     monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path))
     with capturedLogs() as events:
-        daemon = Daemon(reactor, load(environ={}))
+        daemon = daemon_on(reactor, load(environ={}))
         daemon.startService()
     assert formatEvent(events[-1]).endswith(": sockserv ping")
     daemon.stopService()
@@ -129,7 +159,7 @@ def test_the_usual_directory_needs_no_option(
 class TestItDoesNotStart:
     def test_a_port_is_taken(self, reactor: Reactor, tmp_path: Path) -> None:
         settings = settings_for(tmp_path, TCP, TAKEN)
-        daemon = Daemon(reactor, settings)
+        daemon = daemon_on(reactor, settings)
         with pytest.raises(ListenError) as caught:
             daemon.startService()
         assert str(caught.value) == (
@@ -143,7 +173,7 @@ class TestItDoesNotStart:
     def test_a_file_is_in_the_way_of_a_socket(self, reactor: Reactor, tmp_path: Path) -> None:
         path = tmp_path / "file"
         path.write_text("precious")
-        daemon = Daemon(reactor, settings_for(tmp_path, f"unix:{path}"))
+        daemon = daemon_on(reactor, settings_for(tmp_path, f"unix:{path}"))
         with pytest.raises(ListenError, match="a file of that name, and it is not a socket"):
             daemon.startService()
         assert path.read_text() == "precious"
@@ -152,15 +182,33 @@ class TestItDoesNotStart:
         settings = settings_for(tmp_path)
         held = settings.state.open_for_daemon()
         with pytest.raises(StateError, match="already uses the state directory"):
-            Daemon(reactor, settings).startService()
+            daemon_on(reactor, settings).startService()
         assert reactor.tcpServers == []
         held.close()
+
+    def test_the_audit_log_cannot_be_used(self, reactor: Reactor, tmp_path: Path) -> None:
+        settings = settings_for(tmp_path)
+        (tmp_path / "state" / "audit").mkdir(parents=True)
+        (tmp_path / "state").chmod(0o700)
+        (tmp_path / "state" / "audit").chmod(0o755)
+        with pytest.raises(StateError, match="others can enter the folder of the audit log"):
+            daemon_on(reactor, settings).startService()
+        assert reactor.tcpServers == []
+        settings.state.open_for_daemon().close()
+
+    def test_nothing_is_audited_then(self, reactor: Reactor, tmp_path: Path) -> None:
+        settings = settings_for(tmp_path, TAKEN)
+        with pytest.raises(ListenError):
+            daemon_on(reactor, settings).startService()
+        reactor.advance(60)
+        assert audited_events(settings) == []
+        assert reactor.getDelayedCalls() == []
 
     def test_the_note_cannot_be_written(self, reactor: Reactor, tmp_path: Path) -> None:
         settings = settings_for(tmp_path)
         (tmp_path / "state" / "listening.json").mkdir(parents=True)
         (tmp_path / "state").chmod(0o700)
         with pytest.raises(StateError, match="cannot write"):
-            Daemon(reactor, settings).startService()
+            daemon_on(reactor, settings).startService()
         assert reactor.closed == [7700]
         settings.state.open_for_daemon().close()

@@ -11,7 +11,7 @@ import pytest
 from sockserv.endpoints import TcpEndpoint, UnixEndpoint
 from sockserv.errors import ConfigError, StateError
 from sockserv.limits import Limits
-from sockserv.settings import load, load_file
+from sockserv.settings import AuditSettings, load, load_file
 
 
 @pytest.fixture
@@ -58,6 +58,14 @@ def test_every_limit_can_be_set(config: Path, field: attrs.Attribute[float]) -> 
     assert getattr(load_file(config).limits, field.name) == value
 
 
+def test_how_the_audit_log_is_kept(config: Path) -> None:
+    assert load(environ={}).audit == AuditSettings()
+    config.write_text('[audit]\nmax_file_bytes = 1000\nkeep_files = 2\non_failure = "continue"')
+    assert load(config=config, environ={}).audit == AuditSettings(
+        max_file_bytes=1000, keep_files=2, on_failure="continue"
+    )
+
+
 class TestWhatComesFirst:
     def test_the_command_line_comes_before_the_file(self, config: Path, tmp_path: Path) -> None:
         config.write_text('listen = ["unix:/file"]\nstate = "/file"')
@@ -93,7 +101,7 @@ class TestWhatComesFirst:
     ("content", "message"),
     [
         ("listn = []", "listn: there is no such setting; did you mean listen?"),
-        ("zzz = 1", "zzz: there is no such setting; expected listen, state, limits"),
+        ("zzz = 1", "zzz: there is no such setting; expected listen, state, limits, audit"),
         (
             "limits.max_cals = 1",
             "limits.max_cals: there is no such setting; did you mean max_calls?",
@@ -105,6 +113,12 @@ class TestWhatComesFirst:
         ("state = 1", "state: expected str, got int"),
         ("state = ''", "state: expected str of length >= 1"),
         ("limits = 1", "limits: expected table, got int"),
+        ("audit.keep_files = 0", "audit.keep_files: expected int >= 1"),
+        (
+            "audit.keep_file = 1",
+            "audit.keep_file: there is no such setting; did you mean keep_files",
+        ),
+        ("audit.on_failure = 'shrug'", "audit.on_failure: invalid enum value 'shrug'"),
         ("limits.max_calls = '64'", "limits.max_calls: expected int, got str"),
         ("limits.max_calls = true", "limits.max_calls: expected int, got bool"),
         ("limits.max_calls = 1.5", "limits.max_calls: expected int, got float"),

@@ -50,7 +50,7 @@ def check(app: App, file: Path | None) -> None:
     click.echo(printable(f"{file or 'without a file'}: ok"))
     click.echo(printable(f"  listens on {', '.join(e.url for e in settings.listen)}"))
     click.echo(printable(f"  state in {settings.state.path}"))
-    for name, value in _changed_limits(settings).items():
+    for name, value in _changed(settings).items():
         click.echo(f"  {name} = {value}")
 
 
@@ -62,14 +62,17 @@ def _as_values(file: Path | None, settings: Settings) -> dict[str, Any]:
         "listen": [endpoint.url for endpoint in settings.listen],
         "state": str(settings.state.path),
         "limits": attrs.asdict(settings.limits),
+        "audit": attrs.asdict(settings.audit),
     }
 
 
-def _changed_limits(settings: Settings) -> dict[str, Any]:
+def _changed(settings: Settings) -> dict[str, Any]:
+    """The settings in tables that are not the usual ones."""
     import attrs
 
     from sockserv.limits import Limits
+    from sockserv.settings import AuditSettings
 
-    defaults = attrs.asdict(Limits())
-    limits = attrs.asdict(settings.limits)
-    return {name: value for name, value in limits.items() if value != defaults[name]}
+    defaults = attrs.asdict(Limits()) | attrs.asdict(AuditSettings())
+    given = attrs.asdict(settings.limits) | attrs.asdict(settings.audit)
+    return {name: value for name, value in given.items() if value != defaults[name]}

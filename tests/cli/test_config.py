@@ -43,6 +43,7 @@ def test_for_programs(file: Path) -> None:
     assert values["limits"].pop("max_calls") == 7
     assert values["limits"].pop("window_bytes") == 1024 * 1024
     del values["limits"]
+    assert values.pop("audit")["on_failure"] == "refuse"
     assert values == {
         "file": str(file),
         "listen": ["tcp://127.0.0.1:7701", f"unix://{file.parent}/s.sock"],

@@ -118,9 +118,17 @@ class AuditLog:
         Fires when that is done, or cannot be.
         """
         self.record(Record(event=Event.STOP))
-        self._closing = Deferred()
-        self._go_on()
-        return self._closing
+        closing: Deferred[None] = Deferred()
+        self._closing = closing
+        if not self._batch:
+            self._begin_batch()
+        return closing
+
+    def abandon(self) -> None:
+        """Close the files at once, if nothing is on its way to them: nobody has used the log."""
+        if not self._batch:
+            self._stop_waiting()
+            self._writer.close()
 
     def _why_not(self) -> str | None:
         if len(self._queue) >= self._max_waiting_records:
@@ -146,8 +154,13 @@ class AuditLog:
         if self._next is None and not self._batch:
             self._next = self._clock.callLater(0, self._begin_batch)
 
-    def _begin_batch(self) -> None:
+    def _stop_waiting(self) -> None:
+        if self._next is not None and self._next.active():
+            self._next.cancel()
         self._next = None
+
+    def _begin_batch(self) -> None:
+        self._stop_waiting()
         owed = [] if self._start is None else [self._start]
         if self._lost:
             facts = {"records": self._lost, "since": self._lost_since}
