@@ -7,6 +7,7 @@ to look it up again by its name would be to ask a second question, which may hav
 from __future__ import annotations
 
 from collections.abc import Callable
+from datetime import UTC, datetime
 from typing import Any, ClassVar
 
 import attrs
@@ -33,19 +34,19 @@ __all__ = ["CertificateChecker", "TokenChecker", "UidChecker"]
 @implementer(ICredentialsChecker)
 @attrs.frozen
 class TokenChecker:
-    """Knows who a token belongs to: `by_token` says it, given the token and the time in seconds since 1970.
+    """Knows who a token belongs to: `by_token` says it, given the token and the time, in UTC.
 
     `by_token` gives None for a token that is nobody's, and may raise `AuthenticationFailed` to say more than that.
     """
 
     credentialInterfaces: ClassVar[tuple[type[Interface], ...]] = (IToken,)
 
-    _by_token: Callable[[str, float], Identity | None]
+    _by_token: Callable[[str, datetime], Identity | None]
     _clock: IReactorTime
 
     def requestAvatarId(self, credentials: Token) -> Deferred[Any]:
         """Whose token this is."""
-        now = self._clock.seconds()
+        now = datetime.fromtimestamp(self._clock.seconds(), UTC)
         return maybeDeferred(self._by_token, credentials.token, now).addCallback(_found)
 
 

@@ -9,14 +9,17 @@ import attrs
 from twisted.cred.checkers import ICredentialsChecker
 from twisted.cred.error import LoginFailed, UnauthorizedLogin
 from twisted.cred.portal import IRealm, Portal
+from twisted.internet.interfaces import IReactorTime
 from zope.interface import implementer
 
 from sockserv.errors import AuthenticationFailed
+from sockserv.trust.checkers import CertificateChecker, TokenChecker, UidChecker
 from sockserv.trust.credentials import INTERFACES, login_of, read_credentials
 from sockserv.trust.identities import Identity, IIdentity, Login
 from sockserv.trust.origin import Origin
+from sockserv.trust.store import IdentityStore
 
-__all__ = ["IdentityRealm", "PortalAuthenticator", "make_portal"]
+__all__ = ["IdentityRealm", "PortalAuthenticator", "identity_authenticator", "make_portal"]
 
 _REFUSALS: Final[Mapping[str, str]] = {
     "token": "the token is not valid here",
@@ -83,6 +86,22 @@ def make_portal(
             raise ValueError(f"two checkers are for the same credentials: {kinds}")
         portal.registerChecker(checker)
     return portal
+
+
+def identity_authenticator(
+    store: IdentityStore, clock: IReactorTime, *, checkers: Iterable[ICredentialsChecker] = ()
+) -> PortalAuthenticator:
+    """Lets in the identities of a store, by all that it keeps of them.
+
+    `checkers` may say who else somebody is: the store has the last word on whether that identity may come in so. Raises
+    `ValueError` when two are for the same kind of credentials.
+    """
+    kept = (
+        TokenChecker(store.by_token, clock),
+        CertificateChecker(store.by_certificate),
+        UidChecker(store.by_uid),
+    )
+    return PortalAuthenticator(make_portal([*kept, *checkers], by_name=store.by_name))
 
 
 class PortalAuthenticator:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hmac
 from collections.abc import Iterator, Mapping
+from datetime import datetime
 from typing import Any
 
 import attrs
@@ -33,8 +34,8 @@ class Who(Service):
         return call.identity.login
 
 
-def by_token(token: str, now: float) -> Identity | None:
-    if token == "expires at 100" and now >= 100:
+def by_token(token: str, now: datetime) -> Identity | None:
+    if token == "expires at 100" and now.timestamp() >= 100:
         raise AuthenticationFailed("the token has expired")
     return ALICE if token in ("alices", "expires at 100") else None
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -23,22 +24,29 @@ from zope.interface import Interface, implementer
 from zope.interface.verify import verifyClass, verifyObject
 
 from sockserv.errors import AuthenticationFailed, InvalidArgument
-from sockserv.trust import Identity, Login, Origin, PeerCertificate
+from sockserv.trust import Identity, Login, Origin, PeerCertificate, hash_token
 from sockserv.trust.checkers import CertificateChecker, TokenChecker, UidChecker
 from sockserv.trust.credentials import IToken, Token
 from sockserv.trust.identities import IIdentity
-from sockserv.trust.portal import IdentityRealm, PortalAuthenticator, make_portal
+from sockserv.trust.portal import (
+    IdentityRealm,
+    PortalAuthenticator,
+    identity_authenticator,
+    make_portal,
+)
+from sockserv.trust.store import IdentityStore, owner_entry
 
 CERTIFICATE = PeerCertificate("sha256:alices", ("alice.example.org",), is_trusted=True)
 ALICE = Identity("alice", frozenset({"echo"}), login=Login("token", "token:ac463ac5"))
 BOB = Identity("bob", frozenset({"echo"}))
+PIN = f"sha256:{'A' * 43}"
 TCP = Origin("192.0.2.7", 4711)
 LOCAL = Origin(uid=1000)
 TLS = Origin("192.0.2.7", 4711, certificate=CERTIFICATE)
 
 
-def by_token(token: str, now: float) -> Identity | None:
-    if token == "old" and now >= 100:
+def by_token(token: str, now: datetime) -> Identity | None:
+    if token == "old" and now >= datetime(1970, 1, 1, 0, 1, 40, tzinfo=UTC):
         raise AuthenticationFailed("the token has expired")
     return ALICE if token in ("alices", "old") else None
 
@@ -57,9 +65,13 @@ def portal() -> Portal:
 
 def outcome(given: Portal, method: str, origin: Origin = TCP, **arguments: Any) -> Any:
     """The identity, or the error."""
-    found = Deferred.fromCoroutine(
-        PortalAuthenticator(given).authenticate(method, arguments, origin)
-    )
+    return answer_of(PortalAuthenticator(given), method, origin, arguments)
+
+
+def answer_of(
+    authenticator: PortalAuthenticator, method: str, origin: Origin, arguments: dict[str, Any]
+) -> Any:
+    found = Deferred.fromCoroutine(authenticator.authenticate(method, arguments, origin))
     results: list[Any] = []
     found.addCallbacks(results.append, lambda failure: results.append(failure.value))
     return results[0]
@@ -246,3 +258,42 @@ def test_a_realm_gives_identities_only() -> None:
 
 def test_a_token_does_not_show() -> None:
     assert "secret" not in repr(Token("secret"))
+
+
+# The identities of a daemon
+
+
+def test_the_identities_of_a_store(tmp_path: Path) -> None:
+    path = tmp_path / "identities.toml"
+    path.touch(0o600)
+    path.write_text(
+        f"""
+        [alice]
+        tokens = [{{ sha256 = "{hash_token("alices")}", expires = 1970-01-01T00:01:40Z }}]
+        certificates = ["{PIN}"]
+        [bob]
+        uids = [1000]
+        password = true
+        [carol]
+        echo = true
+        """
+    )
+    clock = Clock()
+    store = IdentityStore(path, owner=owner_entry("owners", uid=0))
+    passwords = InMemoryUsernamePasswordDatabaseDontUse(bob=b"x", carol=b"x", owner=b"x")
+    authenticator = identity_authenticator(store, clock, checkers=[passwords])
+
+    def who(method: str, origin: Origin = TCP, **arguments: str) -> Any:
+        return answer_of(authenticator, method, origin, arguments)
+
+    assert who("token", token="owners").name == "owner"
+    assert who("uid", Origin(uid=0)).login == Login("uid", "uid:0")
+    assert who("token", token="alices").name == "alice"
+    assert who("certificate", Origin("::1", certificate=PeerCertificate(PIN))).name == "alice"
+    assert who("uid", LOCAL).name == "bob"
+    assert who("password", user="bob", password="x").login == Login("password", "password")
+    for user in ("carol", "owner", "alice", "bob\0", "nobody" * 1000):
+        refused = who("password", user=user, password="x")
+        assert str(refused) == "the user name or the password is not right"
+    clock.advance(100)
+    assert "expired" in str(who("token", token="alices"))
