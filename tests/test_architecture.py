@@ -34,8 +34,8 @@ MAY_IMPORT: dict[str, set[str]] = {
     "tables": set(),
     # Between the core and the composition roots. Services and net do not know each other.
     "net": {"wire"},
-    "trust": {"atomic", "tables"},
-    "tls": {"trust"},
+    "trust": {"atomic", "tables", "urls"},
+    "tls": {"wire", "net", "trust", "endpoints"},
     "services": {"trust", "files"},
     # The server's side.
     "server": {"wire", "net", "services", "trust"},

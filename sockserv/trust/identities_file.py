@@ -37,6 +37,7 @@ from sockserv.tables import FieldError, converted
 from sockserv.trust.grants import Grants, GrantsTable
 from sockserv.trust.identities import Login
 from sockserv.trust.toml_places import Place, Places
+from sockserv.urls import PIN
 
 __all__ = [
     "OWNER",
@@ -57,8 +58,6 @@ OWNER: Final = "owner"
 
 _MAX_NAME_CHARACTERS = 64
 _SHA256 = re.compile(r"[0-9a-f]{64}")
-# The last of 43 characters holds four bits of the digest; with others set nothing would ever match.
-_PIN = re.compile(r"sha256:[A-Za-z0-9_-]{42}[AEIMQUYcgkosw048]")
 _MAX_UID = 2**32 - 2  # the highest number stands for no account
 _LINE_OF_TOMLLIB = re.compile(r"(.*) \(at (?:line (\d+), column \d+|end of document)\)", re.DOTALL)
 _NUMBERS_OF_PLACE = re.compile(r"\w+")
@@ -273,7 +272,7 @@ def _token(number: int, content: dict[str, Any]) -> KeptToken:
 
 def _pins(pins: tuple[str, ...]) -> Iterator[str]:
     for number, pin in enumerate(pins):
-        if not _PIN.fullmatch(pin):
+        if not PIN.fullmatch(pin):
             raise FieldError(
                 f"certificates[{number}]", "expected sha256: and the 43 characters of a key's pin"
             )

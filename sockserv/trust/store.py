@@ -13,6 +13,7 @@ import time
 from bisect import bisect_right
 from collections.abc import Callable, Iterable
 from datetime import datetime
+from itertools import count
 from pathlib import Path
 from typing import Final
 
@@ -76,6 +77,7 @@ class _Known:
     by_credential: dict[tuple[Kind, str | int], _Held] = attrs.field(repr=False)
     by_login: dict[tuple[str, Login], _Held]
     expiries: list[datetime]
+    revision: int
 
 
 def owner_entry(token: str, *, uid: int) -> Entry:
@@ -109,6 +111,7 @@ class IdentityStore:
         self._taken = () if owner is None else (owner,)
         # Reading and writing take turns, so that what was read before a change never replaces what came with it.
         self._turn = threading.Lock()
+        self._revisions = count(1)
         self._signature = self._file.signature()
         if self._signature is None:
             self._signature = self._file.write(_FIRST_CONTENT, instead_of=None)
@@ -167,6 +170,11 @@ class IdentityStore:
     def entries(self) -> list[Entry]:
         """All identities: the owner, then those of the file in their order."""
         return [*self._taken, *self._known.entries.values()]
+
+    @property
+    def revision(self) -> int:
+        """A number that grows with every change of the identities."""
+        return self._known.revision
 
     def expires_between(self, begin: datetime, end: datetime) -> bool:
         """Whether a token expires after `begin` and not after `end`."""
@@ -277,7 +285,7 @@ class IdentityStore:
             if signature != self._signature and not self._file.is_settled(signature):
                 raise IdentitiesError(f"{self._file.path.name} is being edited: try again")
             text = self._file.read()
-            entries = self._understand(text).entries
+            entries = self._parse(text)
             text = change(text, entries)
             known = self._understand(text)
             if list(known.entries.items()) != list(entries.items()):
@@ -288,8 +296,10 @@ class IdentityStore:
             self._known = known
 
     def _understand(self, text: str) -> _Known:
-        entries = parse_identities(text, file=self._file.path.name, taken=self._taken)
-        return _known(entries, self._taken)
+        return _known(self._parse(text), self._taken, next(self._revisions))
+
+    def _parse(self, text: str) -> dict[str, Entry]:
+        return parse_identities(text, file=self._file.path.name, taken=self._taken)
 
 
 def _new_token(expires: datetime | None) -> tuple[str, KeptToken]:
@@ -304,7 +314,7 @@ def _entry_of(name: str, entries: dict[str, Entry]) -> Entry:
     return entry
 
 
-def _known(entries: dict[str, Entry], taken: Iterable[Entry]) -> _Known:
+def _known(entries: dict[str, Entry], taken: Iterable[Entry], revision: int) -> _Known:
     by_credential = {}
     by_login = {}
     for entry in (*taken, *entries.values()):
@@ -314,4 +324,4 @@ def _known(entries: dict[str, Entry], taken: Iterable[Entry]) -> _Known:
             by_credential[credential.key] = held
             by_login[entry.name, credential.login] = held
     expiries = sorted(held.expires for held in by_login.values() if held.expires is not None)
-    return _Known(entries, by_credential, by_login, expiries)
+    return _Known(entries, by_credential, by_login, expiries, revision)

@@ -39,7 +39,7 @@ def names(store: IdentityStore) -> list[str]:
 
 
 def named(identity: Identity | None) -> str | None:
-    return identity and identity.name
+    return None if identity is None else identity.name
 
 
 class TestInvite:

@@ -1,0 +1,91 @@
+"""Noticing that identities have changed: by a person's edit, by the daemon, or because time has passed."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from datetime import UTC, datetime
+
+from twisted.internet.defer import Deferred
+from twisted.internet.interfaces import IDelayedCall, IReactorTime
+from twisted.logger import Logger
+from twisted.python.failure import Failure
+
+from sockserv.trust.identities_file import IdentitiesError
+from sockserv.trust.store import IdentityStore
+
+__all__ = ["IdentityWatch"]
+
+_INTERVAL_SECONDS = 1.0
+
+
+class IdentityWatch:
+    """Looks at the file of identities once a second, and tells of every change.
+
+    `on_change` is called on the reactor when identities have changed, or a token has expired. `in_thread` calls a
+    blocking function in a thread. What is wrong with an edit stands in the log, once.
+    """
+
+    _log = Logger()
+
+    def __init__(
+        self,
+        clock: IReactorTime,
+        store: IdentityStore,
+        on_change: Callable[[], None],
+        *,
+        in_thread: Callable[[Callable[[], bool]], Awaitable[bool]],
+    ) -> None:
+        self._clock = clock
+        self._store = store
+        self._on_change = on_change
+        self._in_thread = in_thread
+        self._revision_told = store.revision
+        self._looked = self._now()
+        # Not a LoopingCall: that imports the global reactor.
+        self._next: IDelayedCall | None = None
+        self._is_watching = False
+
+    def start(self) -> None:
+        """Begin to look, a second from now."""
+        self._is_watching = True
+        self._wait()
+
+    def stop(self) -> None:
+        """Look no more; nothing is told after this. A second call does nothing."""
+        self._is_watching = False
+        if self._next is not None:
+            self._next.cancel()
+            self._next = None
+
+    def notice(self) -> None:
+        """Tell of a change at once, if there is one that has not been told of; for who has just made it."""
+        now = self._now()
+        looked, self._looked = self._looked, now
+        revision = self._store.revision
+        if revision != self._revision_told or self._store.expires_between(looked, now):
+            self._revision_told = revision
+            self._on_change()
+
+    def _wait(self) -> None:
+        self._next = self._clock.callLater(_INTERVAL_SECONDS, self._look)
+
+    def _look(self) -> None:
+        self._next = None
+        Deferred.fromCoroutine(self._read()).addBoth(self._looked_at)
+
+    async def _read(self) -> None:
+        try:
+            if await self._in_thread(self._store.refresh):
+                self._log.info("the identities have changed, and are read again")
+        except IdentitiesError as error:
+            self._log.error("{error}; the identities stay as they were", error=error)
+
+    def _looked_at(self, result: Failure | None) -> None:
+        if result is not None:
+            self._log.failure("the identities cannot be looked at", failure=result)
+        if self._is_watching:
+            self._wait()
+            self.notice()
+
+    def _now(self) -> datetime:
+        return datetime.fromtimestamp(self._clock.seconds(), UTC)
