@@ -85,8 +85,8 @@ def execute(arguments: Sequence[str]) -> NoReturn:
         )
     except EndedBySignal as end:
         end_by_signal(end.number)
-    except BrokenPipeError:
-        # Who read our output has gone, and the system would have ended most programs with this.
+    except SystemExit:
+        # So click ends when who read our output has gone; the system ends other programs with this.
         end_by_signal(signal.SIGPIPE)
     except Exception as error:
         if os.environ.get(DEBUG_VARIABLE):

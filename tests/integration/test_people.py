@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import pty
+import re
 import signal
 import subprocess
 import termios
@@ -17,6 +18,7 @@ from sockserv.client.profiles import Profiles
 from sockserv.state import StateDirectory
 from tests.integration.conftest import ANY_PORT, DEADLINE_SECONDS, Twistd, until
 from tests.integration.test_cli import SOCKSERV, environment
+from tests.test_atomic import files_of_at_most
 
 QUESTION: Final = b"Invitation (it is not shown): "
 
@@ -45,6 +47,16 @@ class Account:
         result = self.run(*arguments, input=input)
         assert (result.returncode, result.stderr) == (0, "")
         return result.stdout
+
+    def start(self, *arguments: str) -> subprocess.Popen[bytes]:
+        """`sockserv` with these arguments, running, with pipes for its output and errors."""
+        return subprocess.Popen(
+            [*SOCKSERV, *arguments],
+            env=self._environ,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+        )
 
     def start_on(self, terminal: int, *arguments: str) -> subprocess.Popen[bytes]:
         """`sockserv` with a terminal of its own for all its streams."""
@@ -153,3 +165,23 @@ class TestTheQuestion:
         process.send_signal(number)
         assert process.wait(DEADLINE_SECONDS) == -number
         assert screen.has_echo()
+
+
+class TestTheProfiles:
+    def test_the_reader_of_the_list_goes_away(self, alice: Account, url: str) -> None:
+        alice.succeed("login", "--name", "lab1", input=url)
+        process = alice.start("servers")
+        assert process.stdout is not None
+        process.stdout.close()
+        assert process.wait(DEADLINE_SECONDS) == -signal.SIGPIPE
+        assert process.stderr is not None
+        assert process.stderr.read() == b""
+
+    def test_a_full_disk(self, alice: Account, url: str) -> None:
+        with files_of_at_most(50):
+            result = alice.run("login", "--name", "lab1", input=url)
+        assert (result.returncode, result.stdout) == (1, "")
+        assert re.fullmatch(r"sockserv: cannot write .*lab1.toml: file too large\n", result.stderr)
+        assert alice.profiles.names() == []
+        alice.succeed("login", "--name", "lab1", input=url)
+        assert alice.succeed("--server", "lab1", "echo", "hi") == "hi\n"
