@@ -175,7 +175,8 @@ class TestTheProfiles:
         process.stdout.close()
         assert process.wait(DEADLINE_SECONDS) == -signal.SIGPIPE
         assert process.stderr is not None
-        assert process.stderr.read() == b""
+        with process.stderr:
+            assert process.stderr.read() == b""
 
     def test_a_full_disk(self, alice: Account, url: str) -> None:
         with files_of_at_most(50):
