@@ -6,25 +6,18 @@ is let go. A client finds the daemon from when it listens on everything until it
 
 from __future__ import annotations
 
-import os
 import resource
-import socket
-import stat
 from contextlib import suppress
-from pathlib import Path
 from shlex import quote
-from typing import Any, TypeVar
+from typing import Any
 
-import attrs
 from twisted.application.service import IService, Service
-from twisted.internet.address import IPv4Address, IPv6Address
 from twisted.internet.defer import Deferred, succeed
-from twisted.internet.error import CannotListenError
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
-from sockserv.endpoints import Endpoint, UnixEndpoint
-from sockserv.errors import LocalError
+from sockserv.errors import StateError
+from sockserv.listening import ListenError, Listeners
 from sockserv.server import Server
 from sockserv.services.echo import Echo
 from sockserv.settings import Settings
@@ -36,14 +29,8 @@ from sockserv.trust.audit.writer import AuditWriter
 
 __all__ = ["Daemon", "ListenError", "make_service"]
 
-T = TypeVar("T")
-
 _FILES_FOR_ITSELF = 64
 """The files that a daemon has open besides its connections, at most."""
-
-
-class ListenError(LocalError):
-    """An address cannot be listened on; the message says why, and what to do."""
 
 
 def make_service(reactor: Any, settings: Settings) -> IService:
@@ -54,9 +41,10 @@ def make_service(reactor: Any, settings: Settings) -> IService:
 class Daemon(Service):
     """A server with the owner as its one identity, in its state directory. Making one touches nothing.
 
-    `startService` raises `StateError` when the directory cannot be taken and `ListenError` when an
-    address cannot be listened on; nothing is left behind then, once the reactor has had a turn. Sockets and files are
-    made by the account that the process has at that time, which under `twistd --uid` is the one it changes to.
+    `startService` raises `StateError` when the directory cannot be taken, `ListenError` when an
+    address cannot be listened on and `CertificateError` when a certificate cannot be shown there; nothing is left
+    behind then, once the reactor has had a turn. Sockets and files are made by the account that the process has at
+    that time, which under `twistd --uid` is the one it changes to.
 
     The Deferred of `stopService` fires when the running calls have ended or were cut.
     """
@@ -92,9 +80,15 @@ class Daemon(Service):
             state.close()
             raise
         server = self._make_server(audit)
+        listeners = Listeners(
+            self._reactor,
+            server.listen,
+            state.path,
+            on_change=lambda: self._announce(state, listeners),
+        )
         try:
-            urls = [_listen(server, endpoint) for endpoint in self._settings.listen]
-            state.announce(urls)
+            listeners.open(self._settings.listen)
+            state.announce(listeners.local_urls)
         except BaseException:
             server.stop().addErrback(self._log_failure)
             audit.abandon()
@@ -102,7 +96,7 @@ class Daemon(Service):
             raise
         self._held = state, audit, server
         self.running = True
-        self._say_what_to_do(urls)
+        self._say_what_to_do(listeners.addresses)
 
     def stopService(self) -> Deferred[None]:
         """Let no new client in, and wait for the calls that run. Does nothing when it has not started."""
@@ -162,6 +156,15 @@ class Daemon(Service):
             audit=audit,
         )
 
+    def _announce(self, state: HeldState, listeners: Listeners) -> None:
+        """Another key is shown: have the clients of this account expect it."""
+        if not self.running:
+            return
+        try:
+            state.announce(listeners.local_urls)
+        except StateError as error:
+            self._log.error("clients of this account do not find the daemon: {why}", why=error)
+
     def _say_what_to_do(self, urls: list[str]) -> None:
         path = self._settings.state.path
         elsewhere = (
@@ -177,60 +180,3 @@ class Daemon(Service):
 
     def _log_failure(self, failure: Failure) -> None:
         self._log.failure("the server did not stop cleanly", failure=failure)
-
-
-def _listen(server: Server, endpoint: Endpoint) -> str:
-    """Listen on one endpoint; gives the URL that it has then. Raises `ListenError`."""
-    try:
-        if isinstance(endpoint, UnixEndpoint):
-            _remove_left_over(endpoint.path)
-            umask = os.umask(0o177)  # until Twisted has set the mode, nobody else gets in
-            try:
-                _result_of(server.listen(str(endpoint)))
-            finally:
-                os.umask(umask)
-            return endpoint.url
-        port = _result_of(server.listen(str(endpoint)))
-    except CannotListenError as error:
-        raise _cannot_listen(endpoint, error.socketError) from error
-    except OSError as error:
-        raise _cannot_listen(endpoint, error) from error
-    address = port.getHost()
-    assert isinstance(address, IPv4Address | IPv6Address)  # it listens on TCP
-    # The system has chosen the port where it was 0.
-    return attrs.evolve(endpoint, port=address.port).url
-
-
-def _cannot_listen(endpoint: Endpoint, error: Exception) -> ListenError:
-    reason = (getattr(error, "strerror", None) or str(error)).lower()
-    return ListenError(
-        f"cannot listen on {endpoint.url}: {reason}; choose another address with --listen"
-    )
-
-
-def _result_of(deferred: Deferred[T]) -> T:
-    """What a Deferred that has fired holds; endpoints of our three kinds listen at once."""
-    results: list[T] = []
-    failures: list[Failure] = []
-    deferred.addCallbacks(results.append, failures.append)
-    if failures:
-        failures[0].raiseException()
-    return results[0]
-
-
-def _remove_left_over(path: Path) -> None:
-    """Remove the socket of a daemon that was killed. Raises `OSError` when that is not what is there."""
-    try:
-        if not stat.S_ISSOCK(path.lstat().st_mode):
-            raise FileExistsError(None, "there is a file of that name, and it is not a socket")
-    except FileNotFoundError:
-        return
-    with socket.socket(socket.AF_UNIX) as probe:
-        # Where the queue of a listener is full, it is not waited for.
-        probe.setblocking(False)
-        try:
-            probe.connect(str(path))
-        except ConnectionRefusedError:
-            path.unlink()
-        except BlockingIOError:
-            pass  # somebody listens: binding says so

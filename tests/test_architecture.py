@@ -35,17 +35,19 @@ MAY_IMPORT: dict[str, set[str]] = {
     # Between the core and the composition roots. Services and net do not know each other.
     "net": {"wire"},
     "trust": {"atomic", "tables", "urls"},
-    "tls": {"wire", "net", "trust", "endpoints"},
+    "tls": {"wire", "net", "trust", "endpoints", "atomic"},
     "services": {"trust", "files"},
     # The server's side.
-    "server": {"wire", "net", "services", "trust"},
+    "server": {"wire", "net", "services", "trust", "tls"},
     "endpoints": {"urls"},
+    "machine": set(),
+    "listening": {"tls", "endpoints", "urls", "machine"},
     "settings": {"endpoints", "state", "tables"},
     "state": {"atomic"},
-    "daemon": {"server", "services", "trust", "endpoints", "settings", "state"},
+    "daemon": {"server", "services", "trust", "listening", "settings", "state"},
     "tap": {"daemon", "endpoints", "settings"},
     # The client's side: the command reaches a daemon only through the client.
-    "client": {"wire", "net", "state", "urls", "atomic", "tables", "files"},
+    "client": {"wire", "net", "tls", "state", "urls", "atomic", "tables", "files"},
     "cli": {"client", "settings", "state", "urls", "files"},
     "__main__": {"cli"},
     # The public names: nobody inside the house imports them.

@@ -13,7 +13,9 @@ from twisted.internet.testing import MemoryReactor
 from sockserv.endpoints import (
     DEFAULT_BACKLOG,
     DEFAULT_ENDPOINT,
+    Endpoint,
     TcpEndpoint,
+    TlsEndpoint,
     UnixEndpoint,
     parse_endpoint,
 )
@@ -36,9 +38,49 @@ BASE = Path("/base")
         ("unix:s:mode=660:backlog=5", UnixEndpoint(path=BASE / "s", mode=0o660, backlog=5)),
         (r"unix:address=/a\:b\=c\\d", UnixEndpoint(path=Path(r"/a:b=c\d"))),
         ("unix:/" + "x" * 106, UnixEndpoint(path=Path("/" + "x" * 106))),
+        (":7700", TlsEndpoint(port=7700, interface=IPv6Address("::"))),
+        ("[::]:0", TlsEndpoint(port=0, interface=IPv6Address("::"))),
+        ("0.0.0.0:7700", TlsEndpoint(port=7700, interface=IPv4Address("0.0.0.0"))),
+        ("[2001:db8::1]:7", TlsEndpoint(port=7, interface=IPv6Address("2001:db8::1"))),
+        ("tls:7700", TlsEndpoint(port=7700, interface=IPv6Address("::"))),
+        (
+            r"ssl:7700:interface=\:\:1:backlog=9",
+            TlsEndpoint(port=7700, interface=IPv6Address("::1"), backlog=9),
+        ),
+        (
+            "tls:7700:interface=192.0.2.1:privateKey=k:certKey=/c:extraCertChain=x:clientCA=ca"
+            ":clients=required",
+            TlsEndpoint(
+                port=7700,
+                interface=IPv4Address("192.0.2.1"),
+                key=BASE / "k",
+                certificate=Path("/c"),
+                chain=BASE / "x",
+                client_ca=BASE / "ca",
+                requires_client_certificate=True,
+            ),
+        ),
+        (
+            "tls:1:interface=127.0.0.1:privateKey=both",
+            TlsEndpoint(
+                port=1,
+                interface=IPv4Address("127.0.0.1"),
+                key=BASE / "both",
+                certificate=BASE / "both",
+            ),
+        ),
+        (
+            r"tls:1:interface=127.0.0.1:certKey=a\:b:clients=optional",
+            TlsEndpoint(
+                port=1,
+                interface=IPv4Address("127.0.0.1"),
+                key=BASE / "a:b",
+                certificate=BASE / "a:b",
+            ),
+        ),
     ],
 )
-def test_what_a_description_means(text: str, endpoint: TcpEndpoint | UnixEndpoint) -> None:
+def test_what_a_description_means(text: str, endpoint: Endpoint) -> None:
     assert parse_endpoint(text, base=BASE) == endpoint
     assert parse_endpoint(str(endpoint), base=BASE) == endpoint
 
@@ -63,11 +105,29 @@ def test_twisted_reads_a_unix_endpoint_the_same_way(text: str, path: str) -> Non
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("", "'' is not a kind of endpoint; expected tcp, tcp6 or unix, as in tcp:7700:interface"),
+        (
+            "",
+            "'' is not a kind of endpoint; expected tls, tcp, tcp6 or unix, as in tcp:7700:interf",
+        ),
         ("7700", "'7700' is not a kind of endpoint"),
         ("systemd:domain=INET:index=0", "'systemd' is not a kind of endpoint"),
-        ("ssl:7700:privateKey=k.pem", "encrypted listeners are not there yet; listen on loopback"),
-        ("tls:7700", "encrypted listeners are not there yet"),
+        ("lab:7700", "or an address and a port for TLS, as in 0.0.0.0:7700"),
+        ("*:7700", "or an address and a port for TLS"),
+        ("0.0.0.0:", "is not a kind of endpoint"),
+        ("0.0.0.0:65536", "the port must be a number from 0 to 65535, not '65536'"),
+        ("0.0.0:7700", "the interface must be an IPv4 or IPv6 address, not '0.0.0'"),
+        (
+            "[lab]:7700",
+            "the interface must be an IPv4 or IPv6 address, not 'lab'; write 0.0.0.0:7700",
+        ),
+        ("[]:", "is not a kind of endpoint"),
+        ("tls:7700:interface=lab", "the interface must be an IPv4 or IPv6 address, not 'lab'"),
+        ("tls:7700:0.0.0.0", "too many arguments"),
+        ("tls:7700:clients=some", "clients must be optional or required, not 'some'"),
+        ("tls:7700:privateKey=", "privateKey needs the path of a file"),
+        ("tls:7700:clientCA=a\0b", "clientCA needs the path of a file"),
+        ("tls:7700:extraCertChain=x", "extraCertChain goes with a certificate"),
+        ("ssl:7700:sslmethod=SSLv23_METHOD", "ssl has no argument 'sslmethod'"),
         ("tcp", "the port must be a number from 0 to 65535, not ''"),
         ("tcp:http:127.0.0.1", "the port must be a number from 0 to 65535, not 'http'"),
         ("tcp:65536:127.0.0.1", "the port must be a number from 0 to 65535, not '65536'"),
@@ -76,7 +136,13 @@ def test_twisted_reads_a_unix_endpoint_the_same_way(text: str, path: str) -> Non
         ("tcp:7700", "without an interface it would be open to every network, and not encrypted"),
         ("tcp:7700:interface=", "without an interface it would be open to every network"),
         ("tcp:7700:interface=0.0.0.0", "0.0.0.0 is not loopback, and the connection would not be"),
-        ("tcp:7700:interface=192.0.2.1", "write tcp:7700:interface=127.0.0.1"),
+        (
+            "tcp:7700:interface=192.0.2.1",
+            "write tcp:7700:interface=127.0.0.1 for this machine alone, or with TLS 192.0.2.1:7700",
+        ),
+        ("tcp:7700", "or with TLS 0.0.0.0:7700"),
+        ("tcp6:7700", r"or with TLS \[::\]:7700"),
+        (r"tcp6:7700:interface=2001\:db8\:\:1", r"or with TLS \[2001:db8::1\]:7700"),
         ("tcp:7700:interface=localhost", "the interface must be an IPv4 address, not 'localhost'"),
         (r"tcp:7700:interface=\:\:1", "the interface must be an IPv4 address, not '::1'"),
         ("tcp:1:127.0.0.1:backlog=0", "backlog must be a number from 1 to 65535, not '0'"),
@@ -112,6 +178,8 @@ def test_what_is_refused(text: str, message: str) -> None:
     [
         ("tcp:7700:interface=127.0.0.1", "tcp://127.0.0.1:7700"),
         (r"tcp6:7700:interface=\:\:1", "tcp://[::1]:7700"),
+        ("0.0.0.0:7700", "sockserv://0.0.0.0:7700"),
+        (":7700", "sockserv://[::]:7700"),
         ("unix:s", "unix:///base/s"),
         ("unix:/a b%20?#é", "unix:///a%20b%2520%3F%23%C3%A9"),
     ],

@@ -2,8 +2,8 @@
 
 Twisted's `transport.write` waits for the next turn of the reactor before it sends. A call that is
 answered at once need not wait, so for plain TCP and Unix sockets `SocketOutlet` sends on the
-descriptor and only leaves to the reactor to tell when the socket is writable again. Every other
-transport (TLS, a wrapper, a link in memory) gets the plain `TransportOutlet`.
+descriptor and only leaves to the reactor to tell when the socket is writable again. A transport of our own (TLS)
+brings its outlet. Every other one (a wrapper, a link in memory) gets the plain `TransportOutlet`.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from sockserv.net.slots import SlotQueue
 from sockserv.wire.connection import Connection
 from sockserv.wire.outbox import TURN_BYTES, Buffer
 
-__all__ = ["Outlet", "SocketOutlet", "TransportOutlet", "outlet_for", "pump"]
+__all__ = ["Outlet", "OutletSource", "SocketOutlet", "TransportOutlet", "outlet_for", "pump"]
 
 _JOIN_BELOW_BYTES = 32 * 1024
 _FAST_RECEIVE_BYTES = 256 * 1024
@@ -59,6 +59,18 @@ class Outlet(Protocol):
 
     def close(self) -> None:
         """Nothing more will be written: close the connection, or our half of it."""
+
+
+class OutletSource:
+    """A transport that has an outlet of its own kind.
+
+    It is inherited from, and not looked for as a method: a wrapper around a transport passes on its methods, but must
+    see the bytes.
+    """
+
+    def make_outlet(self, refill: Callable[[], None]) -> Outlet:
+        """The outlet; `refill` is called when it takes more bytes."""
+        raise NotImplementedError
 
 
 @implementer(IPullProducer)
@@ -183,6 +195,8 @@ class TransportOutlet:
 
 def outlet_for(transport: ITransport, refill: Callable[[], None]) -> Outlet:
     """The fastest outlet that `transport` allows; `refill` is called when it takes more bytes."""
+    if isinstance(transport, OutletSource):
+        return transport.make_outlet(refill)
     tcp = ITCPTransport(transport, None)
     # Unix sockets say of themselves that they are TCP, too.
     if tcp is not None and isinstance(transport.getHost(), IPv4Address | IPv6Address):

@@ -68,5 +68,10 @@ def _uid_of(transport: Any) -> int | None:
 
 
 def _certificate_of(transport: Any) -> PeerCertificate | None:
-    """The certificate that the peer has shown; no listener asks for one yet."""
-    return None
+    """The certificate that the peer has shown, where the transport is one of TLS."""
+    if not hasattr(transport, "getPeerCertificate"):
+        return None
+    # Imported late: a server without TLS needs none of it.
+    from sockserv.tls.contexts import peer_certificate
+
+    return peer_certificate(transport)

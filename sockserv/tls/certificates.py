@@ -36,6 +36,7 @@ from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 from sockserv.errors import CertificateError
 
 __all__ = [
+    "MALFORMED",
     "CertifiedKey",
     "PrivateKey",
     "as_pem",
@@ -55,6 +56,14 @@ PrivateKey: TypeAlias = (
     | ed25519.Ed25519PrivateKey
     | ed448.Ed448PrivateKey
 )
+
+MALFORMED: Final = (
+    ValueError,
+    UnsupportedAlgorithm,
+    x509.DuplicateExtension,
+    x509.UnsupportedGeneralNameType,
+)
+"""What looking into somebody else's certificate may raise."""
 
 SubjectName: TypeAlias = str | IPv4Address | IPv6Address
 
@@ -118,7 +127,7 @@ def names_of(certificate: x509.Certificate) -> tuple[str, ...]:
             names.extend(map(str, extension.value.get_values_for_type(kind)))
     except x509.ExtensionNotFound:
         pass
-    except ValueError:
+    except MALFORMED:
         return ()
     return tuple(dict.fromkeys(names))
 
