@@ -61,6 +61,6 @@ def _known_by(person: Person) -> str:
     from sockserv.cli.people import until
 
     return ", ".join(
-        f"{one.credential} {until(one.expires)}" if one.expires else one.credential
+        f"{one.name} {until(one.expires)}" if one.expires else one.name
         for one in person.credentials
     )

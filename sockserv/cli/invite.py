@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import re
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Final
 
 import attrs
 import click
 
+from sockserv.cli.durations import seconds_in
 from sockserv.cli.options import App, Command, pass_app
 from sockserv.cli.stdio import StreamError
 from sockserv.errors import ConnectError, UnexpectedResult
@@ -21,6 +22,14 @@ __all__ = ["command"]
 _ACCESS: Final = ("ro", "rw", "drop")
 _SECONDS: Final = {"m": 60, "h": 3600, "d": 86_400, "w": 7 * 86_400}
 _MAX_SECONDS: Final = 100 * 365 * 86_400
+_NOTHING_GIVEN: Final[Mapping[str, Any]] = {
+    "echo": True,
+    "files": None,
+    "exec": (),
+    "chat": (),
+    "admin": False,
+    "permissions": (),
+}
 _DURATION: Final = re.compile(r"([1-9][0-9]{0,9})([mhdw])")
 
 
@@ -55,9 +64,8 @@ class _Duration(click.ParamType):  # type: ignore[type-arg]  # see above
         """The number of seconds."""
         if value == "never":
             return None
-        match = _DURATION.fullmatch(value)
-        seconds = int(match[1]) * _SECONDS[match[2]] if match else 0
-        if not 0 < seconds <= _MAX_SECONDS:
+        seconds = seconds_in(value)
+        if seconds is None:
             self.fail(f"{value!r} is not a time as 30m, 12h, 7d or 4w, or never", param, ctx)
         return seconds
 
@@ -85,8 +93,16 @@ class _Host(click.ParamType):  # type: ignore[type-arg]  # see above
 
 
 @attrs.frozen
+class _Request:
+    """What the daemon is asked to do."""
+
+    operation: str
+    arguments: dict[str, Any]
+
+
+@attrs.frozen
 class _Invited:
-    """The result of `admin.invite`. `urls` are those that the daemon can be reached at, the best one first."""
+    """What it answers. `urls` are those that the daemon can be reached at, the best one first."""
 
     name: str
     token: str = attrs.field(repr=False)
@@ -149,6 +165,9 @@ What stands in `sockserv identities` can be changed in the file identities.toml,
 @click.option(
     "--qr/--no-qr", default=None, help="Show it as a QR code, too.  [default: on a terminal]"
 )
+@click.option(
+    "--again", is_flag=True, help="Another line for somebody who is there; they may do no more."
+)
 @click.argument("name")
 @pass_app
 def command(
@@ -159,6 +178,7 @@ def command(
     qr: bool | None,
     expires: float | None,
     rules: tuple[str, ...],
+    again: bool,
     **given: Any,
 ) -> None:
     """Let NAME in, and print the line to log in with.
@@ -166,13 +186,22 @@ def command(
     NAME may echo, and do what the options say; nothing else. Whoever has the line is NAME: pass it on where nobody
     else reads it. It is good for one `sockserv login`, which asks for it.
     """
-    arguments = {"name": name, "exec": rules, "expires_seconds": expires, **given}
-    app.run(app.options, lambda session: _invite(session, arguments, host, qr=qr))
+    arguments = {"name": name, "expires_seconds": expires}
+    given["exec"] = rules
+    if not again:
+        request = _Request("admin.invite", arguments | given)
+    elif given == _NOTHING_GIVEN:
+        request = _Request("admin.add-token", arguments)
+    else:
+        raise click.UsageError(
+            f"--again is another line for what {name} may do already, and goes with --expires, --host and --qr only"
+        )
+    app.run(app.options, lambda session: _invite(session, request, host, qr=qr))
 
 
 async def _invite(
     session: Session,
-    arguments: dict[str, Any],
+    request: _Request,
     host: tuple[str, int | None] | None,
     *,
     qr: bool | None,
@@ -181,8 +210,8 @@ async def _invite(
     client = await session.connect()
     try:
         reply = await client.call(
-            "admin.invite",
-            arguments,
+            request.operation,
+            request.arguments,
             result=_Invited,
             timeout_seconds=session.options.timeout,
         )
@@ -199,7 +228,7 @@ async def _invite(
     except StreamError as error:
         raise StreamError(
             f"{error}: {invited.name} is invited, but nobody has seen the line; "
-            f"type `sockserv revoke {invited.name}`, and invite again"
+            f"`sockserv invite --again {invited.name}` makes another one"
         ) from None
     await _explain(session, invited.name, url, qr=qr)
 

@@ -47,7 +47,7 @@ class Holder(Given):
 class Credential:
     """One way to log in, and when it ends."""
 
-    credential: str
+    name: str
     expires: datetime | None = None
 
 

@@ -32,6 +32,12 @@ class Invitation:
     expires_seconds: float | None
 
 
+@attrs.frozen
+class AnotherLine:
+    name: str
+    expires_seconds: float | None
+
+
 class Admin(Service):
     """`urls` are those that the daemon tells, `identities` its list, `failure` what it answers instead."""
 
@@ -50,6 +56,11 @@ class Admin(Service):
 
     @operation("admin.invite", args=Invitation, permission="admin")
     def invite(self, call: Call[Invitation]) -> Any:
+        result = {"name": call.args.name, "token": TOKEN, "urls": self.urls, "pin": PIN}
+        return self._answer(call, result)
+
+    @operation("admin.add-token", args=AnotherLine, permission="admin")
+    def add_token(self, call: Call[AnotherLine]) -> Any:
         result = {"name": call.args.name, "token": TOKEN, "urls": self.urls, "pin": PIN}
         return self._answer(call, result)
 

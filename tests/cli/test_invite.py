@@ -16,7 +16,7 @@ from sockserv.client.profiles import Profile, Profiles
 from sockserv.errors import ConnectError, InvalidArgument, ProfileError, UnexpectedResult
 from sockserv.testing import MemoryServer
 from sockserv.urls import ServerUrl
-from tests.cli.fake_admin import PIN, TOKEN, Admin
+from tests.cli.fake_admin import PIN, TOKEN, Admin, AnotherLine
 from tests.cli.fakes import FakeTerminal, Written, assert_hung_up, invoke, session_with, work_of
 
 LINE = f"sockserv://192.0.2.1:7700/?pin={PIN}&token={TOKEN}\n"
@@ -87,9 +87,18 @@ def test_what_the_daemon_is_asked(
     assert {name: getattr(arguments_of_the_call, name) for name in nothing} == nothing | asked
 
 
+def test_another_line_for_somebody_who_is_there(memory: MemoryServer, admin: Admin) -> None:
+    assert Shown(memory, "alice", "--again", "--expires", "1h").line == LINE
+    assert admin.asked == [AnotherLine("alice", 3600)]
+
+
 @pytest.mark.parametrize(
     "arguments",
     [
+        ["--again", "--no-echo"],
+        ["--again", "--files", "ro:reports"],
+        ["--again", "--exec", "uptime"],
+        ["--again", "--admin"],
         ["--files", "reports"],
         ["--files", "rx:reports"],
         ["--files", "ro:"],
@@ -228,7 +237,7 @@ def test_nobody_has_seen_the_line(memory: MemoryServer) -> None:
     with pytest.raises(StreamError) as caught:
         Shown(memory, "alice", output=Written(StreamError("cannot write to standard output: full")))
     assert str(caught.value).startswith("cannot write to standard output: full: alice is invited")
-    assert "`sockserv revoke alice`" in str(caught.value)
+    assert "`sockserv invite --again alice`" in str(caught.value)
     assert TOKEN not in str(caught.value)
 
 

@@ -92,8 +92,8 @@ class TestIdentities:
             ALICE
             | {
                 "credentials": [
-                    {"credential": "token:0123abcd", "expires": "2026-12-01T00:00:00Z"},
-                    {"credential": "uid:1000"},
+                    {"name": "token:0123abcd", "expires": "2026-12-01T00:00:00Z"},
+                    {"name": "uid:1000"},
                 ]
             },
             {"name": "王小明", "permissions": ["echo"]},
@@ -107,7 +107,7 @@ class TestIdentities:
         ]
 
     def test_for_programs(self, memory: MemoryServer, admin: Admin) -> None:
-        credentials = [{"credential": "token:0123abcd", "expires": "2026-12-01T00:00:00Z"}]
+        credentials = [{"name": "token:0123abcd", "expires": "2026-12-01T00:00:00Z"}]
         admin.identities = [ALICE | {"credentials": credentials}, {"name": "b"}]
         first, second = map(json.loads, shown(memory, "identities", json=True).splitlines())
         assert first == ALICE | {"credentials": credentials}
