@@ -20,8 +20,6 @@ if TYPE_CHECKING:
 __all__ = ["command"]
 
 _ACCESS: Final = ("ro", "rw", "drop")
-_SECONDS: Final = {"m": 60, "h": 3600, "d": 86_400, "w": 7 * 86_400}
-_MAX_SECONDS: Final = 100 * 365 * 86_400
 _NOTHING_GIVEN: Final[Mapping[str, Any]] = {
     "echo": True,
     "files": None,
@@ -30,7 +28,6 @@ _NOTHING_GIVEN: Final[Mapping[str, Any]] = {
     "admin": False,
     "permissions": (),
 }
-_DURATION: Final = re.compile(r"([1-9][0-9]{0,9})([mhdw])")
 
 
 class _Files(click.ParamType):  # type: ignore[type-arg]  # older versions of click take none
