@@ -6,12 +6,15 @@ is let go. A client finds the daemon from when it listens on everything until it
 
 from __future__ import annotations
 
+import os
 import resource
-from contextlib import suppress
+from collections.abc import Iterable
+from contextlib import ExitStack, suppress
 from shlex import quote
 from typing import Any
 
 from twisted.application.service import IService, Service
+from twisted.cred.checkers import ICredentialsChecker
 from twisted.internet.defer import Deferred, succeed
 from twisted.logger import Logger
 from twisted.python.failure import Failure
@@ -21,11 +24,12 @@ from sockserv.listening import ListenError, Listeners
 from sockserv.server import Server
 from sockserv.services.echo import Echo
 from sockserv.settings import Settings
-from sockserv.state import AUDIT_FOLDER, HeldState, StateDirectory
-from sockserv.trust import EVERYTHING, Identity, TokenAuthenticator, hash_token
+from sockserv.state import AUDIT_FOLDER, IDENTITIES_FILE, HeldState, StateDirectory
 from sockserv.trust.audit.log import AuditLog, OnFailure
 from sockserv.trust.audit.thread import OneThread
 from sockserv.trust.audit.writer import AuditWriter
+from sockserv.trust.portal import identity_authenticator
+from sockserv.trust.store import IdentityStore, owner_entry
 
 __all__ = ["Daemon", "ListenError", "make_service"]
 
@@ -39,9 +43,10 @@ def make_service(reactor: Any, settings: Settings) -> IService:
 
 
 class Daemon(Service):
-    """A server with the owner as its one identity, in its state directory. Making one touches nothing.
+    """A server for its owner, and for the identities of a file in its state directory. Making one touches nothing.
 
-    `startService` raises `StateError` when the directory cannot be taken, `ListenError` when an
+    `startService` raises `StateError` when the directory cannot be taken, `IdentitiesError` when that file cannot be
+    used, `ListenError` when an
     address cannot be listened on and `CertificateError` when a certificate cannot be shown there; nothing is left
     behind then, once the reactor has had a turn. Sockets and files are made by the account that the process has at
     that time, which under `twistd --uid` is the one it changes to.
@@ -57,43 +62,42 @@ class Daemon(Service):
         settings: Settings,
         *,
         command: str = "sockserv",
+        checkers: Iterable[ICredentialsChecker] = (),
         audit_thread: OneThread | None = None,
     ) -> None:
         """`command` is how the client is called here, for the line that says what to try.
 
+        `checkers` of `twisted.cred` are asked about user names and passwords, of identities that may log in so.
         `audit_thread` is where the audit log is written; None makes one.
         """
         self._reactor = reactor
         self._settings = settings
         self._command = command
+        self._checkers = tuple(checkers)
         self._audit_thread = audit_thread or OneThread(reactor)
         self._held: tuple[HeldState, AuditLog, Server] | None = None
 
     def startService(self) -> None:
         """Take the state directory, listen, and leave the note for clients."""
-        state = self._settings.state.open_for_daemon()
-        self._make_room_for_connections()
-        audit = self._make_audit_log(state)
-        try:
+        with ExitStack() as undo:
+            state = self._settings.state.open_for_daemon()
+            undo.callback(state.close)
+            self._make_room_for_connections()
+            identities = self._read_identities(state)
+            audit = self._make_audit_log(state)
             audit.open()
-        except BaseException:
-            state.close()
-            raise
-        server = self._make_server(audit)
-        listeners = Listeners(
-            self._reactor,
-            server.listen,
-            state.path,
-            on_change=lambda: self._announce(state, listeners),
-        )
-        try:
+            undo.callback(audit.abandon)
+            server = self._make_server(identities, audit)
+            undo.callback(lambda: server.stop().addErrback(self._log_failure))
+            listeners = Listeners(
+                self._reactor,
+                server.listen,
+                state.path,
+                on_change=lambda: self._announce(state, listeners),
+            )
             listeners.open(self._settings.listen)
             state.announce(listeners.local_urls)
-        except BaseException:
-            server.stop().addErrback(self._log_failure)
-            audit.abandon()
-            state.close()
-            raise
+            undo.pop_all()
         self._held = state, audit, server
         self.running = True
         self._say_what_to_do(listeners.addresses)
@@ -144,13 +148,16 @@ class Daemon(Service):
                 hard=hard,
             )
 
-    def _make_server(self, audit: AuditLog) -> Server:
-        owner = Identity("owner", frozenset({EVERYTHING}))
+    def _read_identities(self, state: HeldState) -> IdentityStore:
+        owner = owner_entry(self._settings.state.owner_token(), uid=os.geteuid())
+        return IdentityStore(state.path / IDENTITIES_FILE, owner=owner)
+
+    def _make_server(self, identities: IdentityStore, audit: AuditLog) -> Server:
         return Server(
             self._reactor,
             [Echo()],
-            authenticator=TokenAuthenticator(
-                {hash_token(self._settings.state.owner_token()): owner}
+            authenticator=identity_authenticator(
+                identities, self._reactor, checkers=self._checkers
             ),
             limits=self._settings.limits,
             audit=audit,

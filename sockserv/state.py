@@ -30,12 +30,22 @@ import msgspec
 from sockserv.atomic import replace_file, written_beside
 from sockserv.errors import StateError
 
-__all__ = ["AUDIT_FOLDER", "ENVIRONMENT_VARIABLE", "HeldState", "RunningDaemon", "StateDirectory"]
+__all__ = [
+    "AUDIT_FOLDER",
+    "ENVIRONMENT_VARIABLE",
+    "IDENTITIES_FILE",
+    "HeldState",
+    "RunningDaemon",
+    "StateDirectory",
+]
 
 ENVIRONMENT_VARIABLE = "SOCKSERV_STATE"
 
 AUDIT_FOLDER = "audit"
 """The folder of the audit log in a state directory."""
+
+IDENTITIES_FILE = "identities.toml"
+"""The file of those who may use the daemon, in a state directory."""
 
 _LOCK = "lock"
 _OWNER_TOKEN = "owner-token"

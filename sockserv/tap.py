@@ -14,6 +14,9 @@ from pathlib import Path
 from typing import Any, ClassVar, NoReturn, cast
 
 from twisted.application.service import IService, Service
+from twisted.cred.checkers import ICredentialsChecker
+from twisted.cred.credentials import IUsernamePassword
+from twisted.cred.strcred import AuthOptionMixin
 from twisted.internet.interfaces import IReactorCore
 from twisted.logger import Logger
 from twisted.python import usage
@@ -49,10 +52,15 @@ In the background:  twistd --pidfile=sockserv.pid --logfile=sockserv.log sockser
 """
 
 
-class Options(usage.Options):
-    """The command line of `twistd sockserv`; after parsing, `settings` is what it comes to."""
+class Options(usage.Options, AuthOptionMixin):
+    """The command line of `twistd sockserv`; after parsing, `settings` is what it comes to.
 
-    synopsis = "[--config FILE] [--listen ENDPOINT]... [--state DIR]"
+    `checkers` are what `--auth` has named: who knows passwords.
+    """
+
+    supportedInterfaces = (IUsernamePassword,)
+
+    synopsis = "[--config FILE] [--listen ENDPOINT]... [--state DIR] [--auth TYPE[:ARGUMENT]]"
     longdesc = (
         "Serves calls to clients of this account, without any option on "
         f"{DEFAULT_ENDPOINT}. Try it with `sockserv ping`."
@@ -72,6 +80,18 @@ class Options(usage.Options):
         self._listen.append(endpoint)
 
     opt_l = opt_listen
+
+    def opt_auth(self, description: str) -> None:
+        """Let those with `password = true` in the identities log in by a password that this knows: file:PATH."""
+        if self.checkers:
+            raise usage.UsageError("--auth is there already, and only one can be asked")
+        AuthOptionMixin.opt_auth(self, description)
+
+    @property
+    def checkers(self) -> list[ICredentialsChecker]:
+        """Whom to ask about user names and passwords."""
+        checkers: list[ICredentialsChecker] = self.get("credCheckers", [])
+        return checkers
 
     def opt_version(self) -> NoReturn:
         """Show the version and exit."""
@@ -169,7 +189,7 @@ def makeService(options: Options) -> IService:
 
     from sockserv.daemon import Daemon
 
-    daemon = Daemon(reactor, options.settings, command=client_command())
+    daemon = Daemon(reactor, options.settings, command=client_command(), checkers=options.checkers)
     twistd = options.parent
     in_foreground = twistd is None or bool(twistd.get("nodaemon", True))
     return OneLineService(

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import io
 import os
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 from twisted.application.service import IService, Service
+from twisted.cred.credentials import IUsernamePassword
 from twisted.internet.testing import MemoryReactorClock
 from twisted.logger import capturedLogs, formatEvent
 
@@ -44,6 +46,10 @@ def test_all_options(tmp_path: Path) -> None:
     [
         (["--what"], "option --what not recognized; see `twistd sockserv --help`"),
         (["what"], "unexpected argument 'what'; see `twistd sockserv --help`"),
+        (["--auth", "what"], "Auth plugin not recognized: what; see `twistd sockserv --help`"),
+        (["--auth", "anonymous"], "Auth plugin not supported: "),
+        (["--auth", "memory:a"], "argstring must be in format U:P:"),
+        (["--auth", "memory:a:b", "--auth", "unix"], "--auth is there already, and only one"),
         (["--state"], "option --state requires argument; see `twistd sockserv --help`"),
         (["--listen", "tcp:x"], "tcp:x: the port must be a number from 0 to 65535, not 'x'"),
         (["--config", "/none"], "/none: cannot be read: no such file or directory"),
@@ -68,6 +74,23 @@ def test_help(capsys: pytest.CaptureFixture[str]) -> None:
     text = capsys.readouterr().out
     for word in ("--config", "--listen", "--state", "SOCKSERV_STATE", "unix:", "max_calls"):
         assert word in text
+
+
+def test_somebody_to_ask_about_passwords() -> None:
+    assert parse().checkers == []
+    (checker,) = parse("--auth", "memory:alice:secret").checkers
+    assert IUsernamePassword in checker.credentialInterfaces
+
+
+def test_help_on_that() -> None:
+    options = tap.Options()
+    options.authOutput = io.StringIO()
+    with pytest.raises(SystemExit) as caught:
+        options.parseOptions(["--help-auth"])
+    assert not caught.value.code
+    text = options.authOutput.getvalue()
+    assert "file" in text
+    assert "anonymous" not in text, "nobody comes in without a name"
 
 
 def test_version(capsys: pytest.CaptureFixture[str]) -> None:
