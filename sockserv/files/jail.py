@@ -122,23 +122,32 @@ class Jail:
     """The directory `root` and what is below it; making one touches nothing.
 
     `below` are names from there on to the directory that is the jail's root, walked as carefully as what is asked for;
-    links on the way to `root` itself are followed. All methods block, raise `FilesError`, and may be called from any
-    thread. Paths are checked by `sockserv.files.components`.
+    links on the way to `root` itself are followed. `makes_root` makes `root` and `below` where they are missing, for
+    this account alone. All methods block, raise `FilesError`, and may be called from any thread. Paths are checked by
+    `sockserv.files.components`.
     """
 
-    def __init__(self, root: str | os.PathLike[str], below: Sequence[str] = ()) -> None:
+    def __init__(
+        self,
+        root: str | os.PathLike[str],
+        below: Sequence[str] = (),
+        *,
+        makes_root: bool = False,
+    ) -> None:
         self._root = os.fspath(root)
         self._below = tuple(below)
+        self._makes_root = makes_root
 
     @contextmanager
-    def directory(self, path: str) -> Iterator[int]:
+    def directory(self, path: str, below: Sequence[str] = ()) -> Iterator[int]:
         """A descriptor of the directory `path`, open until the block ends.
 
-        An `OSError` in the block is turned into the `FilesError` that says it of `path`.
+        `below` are more names from there on, as `os.listdir` gives them. An `OSError` in the block is turned into the
+        `FilesError` that says it of `path`.
         """
         names = components(path)
-        with explained(path):
-            here = self._descend(names)
+        with explained("/".join((*names, *below))):
+            here = self._descend((*names, *below))
             try:
                 yield here
             finally:
@@ -178,38 +187,41 @@ class Jail:
         with self.parent(path) as (parent, name):
             return open_regular_file(name, parent, path)
 
-    def make_root(self) -> None:
-        """Make the jail's root, and the directories of `below` on the way to it, where they are missing."""
-        with explained(""):
-            os.makedirs(self._root, mode=0o700, exist_ok=True)
-            os.close(self._descend((), make=True, make_below=True))
-
-    def _descend(
-        self, names: Sequence[str], *, make: bool = False, make_below: bool = False
-    ) -> int:
+    def _descend(self, names: Sequence[str], *, make: bool = False) -> int:
         """A descriptor of the directory that the names lead to from the root on."""
-        here = os.open(self._root, os.O_RDONLY | os.O_DIRECTORY)
-        for number, name in enumerate((*self._below, *names)):
-            above = here
-            try:
-                if make and (make_below or number >= len(self._below)):
-                    here = _open_or_make_directory(name, above)
-                else:
-                    here = open_directory(name, above)
-            finally:
-                os.close(above)
+        here = self._open_root()
+        for name in names:
+            here = _step(name, here, make=make)
+        return here
+
+    def _open_root(self) -> int:
+        try:
+            here = os.open(self._root, os.O_RDONLY | os.O_DIRECTORY)
+        except FileNotFoundError:
+            if not self._makes_root:
+                raise
+            os.makedirs(self._root, mode=0o700, exist_ok=True)
+            here = os.open(self._root, os.O_RDONLY | os.O_DIRECTORY)
+        for name in self._below:
+            here = _step(name, here, make=self._makes_root, mode=0o700)
         return here
 
 
-def _open_or_make_directory(name: str, parent: int) -> int:
+def _step(name: str, above: int, *, make: bool, mode: int = 0o777) -> int:
+    """A descriptor of a directory, in the place of that of the directory above."""
     try:
-        return open_directory(name, parent)
-    except FileNotFoundError:
         try:
-            os.mkdir(name, dir_fd=parent)
+            return open_directory(name, above)
+        except FileNotFoundError:
+            if not make:
+                raise
+        try:
+            os.mkdir(name, mode, dir_fd=above)
         except FileExistsError:
             pass  # somebody else was quicker
         else:
             # What is put into it is to be found after a crash.
-            os.fsync(parent)
-    return open_directory(name, parent)
+            os.fsync(above)
+        return open_directory(name, above)
+    finally:
+        os.close(above)

@@ -185,20 +185,39 @@ def test_a_root_below(prison: Prison) -> None:
     with pytest.raises(NotFound):
         jail.status("")
     with pytest.raises(NotFound), jail.parent("a/b", make=True):
-        pytest.fail("only make_root makes roots")
-    jail.make_root()
-    jail.make_root()
-    assert stat.S_IMODE((prison.root / "alice").stat().st_mode) & 0o700 == 0o700
+        pytest.fail("a root is made only by a jail that makes its root")
+    jail = Jail(prison.root, ("alice", "inbox"), makes_root=True)
+    with pytest.raises(NotFound):
+        jail.status("a")
+    assert stat.S_IMODE((prison.root / "alice" / "inbox").stat().st_mode) == 0o700
     with jail.parent("a/b", make=True):
         assert (prison.root / "alice" / "inbox" / "a").is_dir()
 
 
-def test_a_root_below_is_no_link(prison: Prison) -> None:
+def test_a_root_that_is_not_there(tmp_path: Path) -> None:
+    with pytest.raises(NotFound):
+        Jail(tmp_path / "a" / "b").status("")
+    Jail(tmp_path / "a" / "b", makes_root=True).status("")
+    assert stat.S_IMODE((tmp_path / "a" / "b").stat().st_mode) == 0o700
+
+
+@pytest.mark.parametrize("makes_root", [False, True])
+def test_a_root_below_is_no_link(prison: Prison, makes_root: bool) -> None:
     (prison.root / "alice").symlink_to(prison.outside)
-    jail = Jail(prison.root, ("alice",))
-    for use in (lambda: jail.status(""), lambda: read(jail, "secret"), jail.make_root):
+    jail = Jail(prison.root, ("alice",), makes_root=makes_root)
+    for use in (lambda: jail.status(""), lambda: read(jail, "secret")):
         with pytest.raises(NotADirectory):
             use()
+
+
+def test_names_as_they_are_on_the_disk(prison: Prison, jail: Jail) -> None:
+    """What is no UTF-8 cannot be asked for, but what is found in a list can be walked."""
+    name = os.fsdecode(b"caf\xe9")
+    (prison.root / "folder" / name).mkdir()
+    with pytest.raises(RefusedName):
+        names(jail, f"folder/{name}")
+    with jail.directory("folder", (name,)) as directory:
+        assert os.listdir(directory) == []
 
 
 def test_a_link_to_the_root_is_followed(prison: Prison, tmp_path: Path) -> None:
