@@ -107,6 +107,10 @@ class IncomingCall(RunningCall, eq=False):
         """Who asks; None before the login."""
         return self.peer.identity
 
+    def become(self, identity: Any) -> None:
+        """Let the caller's connection be this identity's from now on."""
+        self.peer.identity = identity
+
     @property
     def body(self) -> Body:
         """The bytes that the caller sends."""

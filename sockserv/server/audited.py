@@ -190,6 +190,10 @@ class _NotedCall:
         identity: Identity = self.call.identity
         return identity
 
+    def become(self, identity: Identity) -> None:
+        """Let the caller's connection be this identity's from now on."""
+        self.call.become(identity)
+
     @property
     def body(self) -> Body:
         """The bytes that the caller sends."""

@@ -83,6 +83,9 @@ class Call(Protocol[A_co]):
     def identity(self) -> Identity:
         """Who asks."""
 
+    def become(self, identity: Identity) -> None:
+        """Let the caller's connection be this identity's from now on: for an operation that changes how it has logged in."""
+
     @property
     def body(self) -> Body:
         """The bytes that the caller sends."""
