@@ -3,14 +3,10 @@
 from __future__ import annotations
 
 import os
-from ipaddress import ip_address
 from typing import Any
-from urllib.parse import unquote, urlsplit
 
 import attrs
-import msgspec
 from twisted.internet.defer import CancelledError, Deferred
-from twisted.internet.endpoints import HostnameEndpoint, UNIXClientEndpoint
 from twisted.internet.error import ConnectError as TwistedConnectError
 from twisted.internet.error import ConnectingCancelledError, DNSLookupError
 from twisted.internet.interfaces import IStreamClientEndpoint
@@ -19,10 +15,13 @@ from twisted.python.failure import Failure
 
 from sockserv import __version__
 from sockserv.client.client import Client
+from sockserv.client.credentials import Credentials, log_in_with
 from sockserv.client.login import Connect, connect_as
 from sockserv.client.profiles import Profiles, is_name
+from sockserv.client.reaching import TlsOptions, endpoint_for
 from sockserv.errors import (
     AuthenticationFailed,
+    CertificateChanged,
     ConnectError,
     ConnectionEnded,
     StateError,
@@ -37,9 +36,8 @@ from sockserv.net.peer import Peer
 from sockserv.net.settings import PeerSettings
 from sockserv.net.threads import InThread, pool_of
 from sockserv.state import StateDirectory
-from sockserv.urls import ServerUrl
+from sockserv.urls import Scheme, ServerUrl
 from sockserv.wire.connection import Role
-from sockserv.wire.messages import LOGIN_PREFIX, encode_value
 
 __all__ = ["connect", "connect_endpoint"]
 
@@ -49,66 +47,119 @@ def connect(
     server: str | None = None,
     *,
     token: str | None = None,
+    user: str | None = None,
+    password: str | None = None,
+    pin: str | None = None,
+    ca: str | os.PathLike[str] | None = None,
+    certificate: str | os.PathLike[str] | None = None,
+    key: str | os.PathLike[str] | None = None,
     state: str | os.PathLike[str] | None = None,
     limits: Limits | None = None,
     timeout_seconds: float = 10.0,
 ) -> Deferred[Client]:
     """Connect to a server and log in.
 
-    `server` is a URL, `tcp://HOST:PORT` or `unix:///PATH`, or the name that `sockserv login` has given to
-    one. Without it, it is the daemon of this account that runs on the state directory `state` (or the one that
-    SOCKSERV_STATE names, or the usual one). Without a `token` it is that of the login, or else the owner's, if it is
-    the daemon of this account.
+    `server` is a URL, `sockserv://HOST`, `tcp://HOST:PORT` or `unix:///PATH` (`sockserv.urls`), or the name that
+    `sockserv login` has given to one. Without it, it is the daemon of this account that runs on the state directory
+    `state` (or the one that SOCKSERV_STATE names, or the usual one).
+
+    With `sockserv://` it is TLS, always. The server must hold the key of `pin`, or of the pin in the URL; then names and
+    dates in its certificate do not matter. Without a pin it needs a certificate for HOST from one of the authorities in
+    the file `ca`, or else one that the system trusts. `certificate` and `key` are files with what we show of ourselves;
+    one file may hold both.
+
+    Of what the server offers, the first of these is how we log in: with `token`, that of the URL, that of the login,
+    or the owner's, if it is the daemon of this account; with our `certificate`; with our account, on a Unix
+    socket; with `user` and `password`.
 
     Fails with `StateError` when no such daemon runs, `ProfileError` when there is no usable login of this name,
-    `ConnectError` when nobody answers within `timeout_seconds` or it is not sockserv, `AuthenticationFailed` when the
-    token is refused. Cancelling the Deferred gives up.
+    `CertificateError` when a file cannot be used, `CertificateChanged` when the server holds another key than that of
+    the pin, `ConnectError` when nobody answers within `timeout_seconds`, is not sockserv, or not whom we trust, and
+    `AuthenticationFailed` when we are refused. Cancelling the Deferred gives up.
     """
-    return Deferred.fromCoroutine(_connect(reactor, server, token, state, limits, timeout_seconds))
+    options = _Options(
+        credentials=Credentials(
+            token=token, user=user, password=password, has_certificate=certificate is not None
+        ),
+        pin=pin,
+        tls=TlsOptions(ca=ca, certificate=certificate, key=key),
+        state=state,
+        limits=limits,
+        timeout_seconds=timeout_seconds,
+    )
+    return Deferred.fromCoroutine(_connect(reactor, server, options))
 
 
-async def _connect(
-    reactor: Any,
-    server: str | None,
-    token: str | None,
-    state: str | os.PathLike[str] | None,
-    limits: Limits | None,
-    timeout_seconds: float,
-) -> Client:
+@attrs.frozen(kw_only=True)
+class _Options:
+    """What `connect` is told besides the server."""
+
+    credentials: Credentials
+    pin: str | None
+    tls: TlsOptions
+    state: str | os.PathLike[str] | None
+    limits: Limits | None
+    timeout_seconds: float
+
+
+async def _connect(reactor: Any, server: str | None, options: _Options) -> Client:
     if server is not None and is_name(server):
 
         def connect_to(url: ServerUrl) -> Deferred[Client]:
-            return connect(
-                reactor,
-                str(url),
-                token=url.token,
-                state=state,
-                limits=limits,
-                timeout_seconds=timeout_seconds,
-            )
+            return Deferred.fromCoroutine(_connect_to(reactor, url, options))
 
-        return await _connect_by_name(connect_to, server, token, timeout_seconds)
-    directory = StateDirectory.locate(state, environ=os.environ)
-    if server is None:
-        server = directory.running().listening[0]
-        token = token or directory.owner_token()
-    elif token is None:
-        token = _own_token(server, directory)
+        return await _connect_by_name(connect_to, server, options)
+    url = None if server is None else ServerUrl.parse(server)
+    return await _connect_to(reactor, url, options)
+
+
+async def _connect_to(reactor: Any, url: ServerUrl | None, options: _Options) -> Client:
+    """Connect to a server by its URL; None is the daemon of this account."""
+    directory = StateDirectory.locate(options.state, environ=os.environ)
+    if url is None:
+        note: ServerUrl | None = ServerUrl.parse(directory.running().listening[0])
+    else:
+        note = _note_of(url, directory)
+    target = url or note
+    assert target is not None
+    token = options.credentials.token or target.token
+    if token is None and note is not None:
+        token = directory.owner_token()
+    pin = options.pin or target.pin
+    knows_by_note = pin is None or (url is None and options.pin is None)
+    if knows_by_note and note is not None and options.tls.ca is None:
+        pin = note.pin
+    target = attrs.evolve(target, pin=pin, token=token)
+    try:
+        return await _connect_and_log_in(reactor, target, options)
+    except CertificateChanged:
+        # The daemon takes up a new key when somebody connects, and tells of it in its note then.
+        renewed = _note_of(target, directory) if knows_by_note else None
+        if renewed is None or renewed.pin == pin:
+            raise
+    target = attrs.evolve(target, pin=renewed.pin)
+    return await _connect_and_log_in(reactor, target, options)
+
+
+async def _connect_and_log_in(reactor: Any, url: ServerUrl, options: _Options) -> Client:
+    credentials = attrs.evolve(
+        options.credentials, token=url.token, is_unix=url.scheme is Scheme.UNIX
+    )
+    endpoint = endpoint_for(reactor, url, options.tls, sends_secrets=credentials.has_secrets)
     return await connect_endpoint(
         reactor,
-        _endpoint_for(reactor, server, sends_token=token is not None),
-        token=token,
-        limits=limits,
-        timeout_seconds=timeout_seconds,
-        name=server,
+        endpoint,
+        credentials=credentials,
+        limits=options.limits,
+        timeout_seconds=options.timeout_seconds,
+        name=url.address,
     )
 
 
-async def _connect_by_name(
-    connect_to: Connect, name: str, token: str | None, timeout_seconds: float
-) -> Client:
+async def _connect_by_name(connect_to: Connect, name: str, options: _Options) -> Client:
     profiles = Profiles.locate()
     profile = profiles.load(name)
+    token, timeout_seconds = options.credentials.token, options.timeout_seconds
     if token is not None:
         url = attrs.evolve(profile.url, token=token)
         profile = attrs.evolve(profile, url=url, next_token=None)
@@ -125,6 +176,7 @@ def connect_endpoint(
     endpoint: IStreamClientEndpoint,
     *,
     token: str | None = None,
+    credentials: Credentials | None = None,
     limits: Limits | None = None,
     timeout_seconds: float = 10.0,
     name: str = "the server",
@@ -132,11 +184,13 @@ def connect_endpoint(
 ) -> Deferred[Client]:
     """Connect to the server behind a client endpoint and log in; `name` stands for it in errors.
 
+    `credentials` is all that there is to log in with, where that is more than a `token`.
     `in_thread` replaces the reactor's thread pool for blocking work with files. Fails, and can be cancelled, like
     `connect`.
     """
     connecting = _Connecting(reactor, limits or Limits(), name, in_thread)
-    done = Deferred.fromCoroutine(connecting.connect(endpoint, token))
+    credentials = credentials or Credentials(token=token)
+    done = Deferred.fromCoroutine(connecting.connect(endpoint, credentials))
 
     def late(result: Any, _: float) -> Any:
         # Cancelling an endpoint ends it with an error of its own making.
@@ -151,6 +205,10 @@ def connect_endpoint(
             raise CancelledError from None
         if isinstance(error, TwistedConnectError | DNSLookupError):
             raise ConnectError(f"cannot connect to {name}: {_reason(error)}") from None
+        cause = error.__cause__ if isinstance(error, ConnectionEnded) else None
+        if isinstance(cause, ConnectError):
+            # There was no TLS, or not with whom there should be.
+            raise type(cause)(f"{name}: {cause}") from None
         if isinstance(error, AuthenticationFailed):
             raise AuthenticationFailed(f"{name} refused the login: {error}") from None
         if isinstance(error, ConnectionEnded | Unavailable | UnexpectedResult):
@@ -185,12 +243,12 @@ class _Connecting:
         )
         self._peers = PeerSet(self._settings)
 
-    async def connect(self, endpoint: IStreamClientEndpoint, token: str | None) -> Client:
+    async def connect(self, endpoint: IStreamClientEndpoint, credentials: Credentials) -> Client:
         factory = Factory.forProtocol(lambda: Peer(self._settings))
         factory.noisy = False
         await endpoint.connect(factory)
         peer = await self._hello
-        identity = await _login(peer, token)
+        identity = await log_in_with(credentials, peer)
         return Client(peer, identity, self._ended, server_name=self._name)
 
     @property
@@ -218,60 +276,17 @@ class _Connecting:
         self._ended.callback(why)
 
 
-async def _login(peer: Peer, token: str | None) -> str | None:
-    assert peer.hello is not None
-    methods = peer.hello.auth
-    if not methods:
-        return None
-    if token is None:
-        raise AuthenticationFailed("it asks for a login, and no token is known for it")
-    if "token" not in methods:
-        raise AuthenticationFailed(f"it takes no tokens, but {', '.join(methods)}")
-    call = await peer.open(f"{LOGIN_PREFIX}token", encode_value({"token": token}), end=True)
-    result: _LoginResult = await call.result(_LoginResult)
-    return result.identity
-
-
-class _LoginResult(msgspec.Struct):
-    identity: str
-
-
 def _refuse(call: IncomingCall) -> None:
     raise UnknownOperation("a client has no operations")
 
 
-def _own_token(server: str, directory: StateDirectory) -> str | None:
-    """The owner token, if `server` is the daemon of this account."""
+def _note_of(url: ServerUrl, directory: StateDirectory) -> ServerUrl | None:
+    """What the daemon of this account says of itself, if it is the server at `url`."""
     try:
-        return directory.owner_token() if server in directory.running().listening else None
-    except StateError:
+        known = map(ServerUrl.parse, directory.running().listening)
+        return next((own for own in known if own.address == url.address), None)
+    except (StateError, ConnectError):
         return None
-
-
-def _endpoint_for(reactor: Any, server: str, *, sends_token: bool) -> IStreamClientEndpoint:
-    try:
-        url = urlsplit(server)
-        port = url.port
-    except ValueError as error:
-        raise ConnectError(f"{server!r} is not the URL of a server: {error}") from None
-    if url.scheme == "unix" and url.path and not url.netloc:
-        return UNIXClientEndpoint(reactor, unquote(url.path))
-    if url.scheme == "tcp" and url.hostname and port and url.path in ("", "/"):
-        if sends_token and not _is_loopback(url.hostname):
-            raise ConnectError(
-                f"{server} is not encrypted: the token would cross the network for all to read"
-            )
-        return HostnameEndpoint(reactor, url.hostname, port)
-    raise ConnectError(
-        f"{server!r} is not the URL of a server: write tcp://HOST:PORT or unix:///PATH"
-    )
-
-
-def _is_loopback(host: str) -> bool:
-    try:
-        return ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost"
 
 
 def _reason(error: TwistedConnectError | DNSLookupError) -> str:

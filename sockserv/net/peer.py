@@ -75,8 +75,7 @@ class Peer(Protocol):
         # How many turns hold back the output, and whose readers are woken at the end of a delivery.
         self._depth = 0
         self._wakes: list[Body] = []
-        self._is_closing = False
-        self._is_draining = False
+        self._is_closing = self._is_draining = False
         self._failure: Exception | None = None
         self._linger: IDelayedCall | None = None
         self._liveness = Liveness(settings.clock.seconds())
@@ -132,6 +131,7 @@ class Peer(Protocol):
         self._outlet = None
         how = "was closed by the peer" if reason.check(ConnectionDone) else "broke off"
         ended = ConnectionEnded(f"the connection {how}")
+        ended.__cause__ = reason.value  # why there is no TLS with the peer, for one
         self._end_calls(ended)
         self.settings.on_end(self, self._failure or ended)
 

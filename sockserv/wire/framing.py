@@ -51,6 +51,9 @@ class Prefix:
 
 U32_BIG_ENDIAN = Prefix(">I")
 
+_BEGINNINGS_OF_TLS = {0x1503, 0x1603}
+"""An alert and a handshake: what a length would begin with that is none."""
+
 
 class FramePart(msgspec.Struct, Generic[H], frozen=True):
     """A piece of a frame.
@@ -216,6 +219,12 @@ class FrameReader(Generic[H]):
         )
 
     def _bad_length(self, length: int) -> ProtocolError:
+        if length >> 16 in _BEGINNINGS_OF_TLS:
+            return ProtocolError(
+                GoodbyeCode.BAD_FRAME,
+                "these are the first bytes of TLS: one side has it, the other has not "
+                "(with TLS, a URL begins with sockserv://)",
+            )
         return ProtocolError(
             GoodbyeCode.BAD_FRAME,
             f"a header is said to have {length} bytes: 1 to {self.max_header_bytes} are accepted",
