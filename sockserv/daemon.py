@@ -8,11 +8,13 @@ from __future__ import annotations
 
 import os
 import resource
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from contextlib import ExitStack, suppress
+from datetime import UTC, datetime
 from shlex import quote
 from typing import Any
 
+import attrs
 from twisted.application.service import IService, Service
 from twisted.cred.checkers import ICredentialsChecker
 from twisted.internet.defer import Deferred, succeed
@@ -21,7 +23,10 @@ from twisted.python.failure import Failure
 
 from sockserv.errors import StateError
 from sockserv.listening import ListenError, Listeners
+from sockserv.net.threads import pool_of
 from sockserv.server import Server
+from sockserv.services import Service as CallService
+from sockserv.services.admin import Admin, Reachable
 from sockserv.services.echo import Echo
 from sockserv.settings import Settings
 from sockserv.state import AUDIT_FOLDER, IDENTITIES_FILE, HeldState, StateDirectory
@@ -30,6 +35,8 @@ from sockserv.trust.audit.thread import OneThread
 from sockserv.trust.audit.writer import AuditWriter
 from sockserv.trust.portal import identity_authenticator
 from sockserv.trust.store import IdentityStore, owner_entry
+from sockserv.trust.watching import IdentityWatch
+from sockserv.urls import ServerUrl
 
 __all__ = ["Daemon", "ListenError", "make_service"]
 
@@ -42,14 +49,23 @@ def make_service(reactor: Any, settings: Settings) -> IService:
     return Daemon(reactor, settings)
 
 
+@attrs.frozen
+class _Held:
+    """What a daemon has while it runs."""
+
+    state: HeldState
+    audit: AuditLog
+    server: Server
+    watch: IdentityWatch
+
+
 class Daemon(Service):
     """A server for its owner, and for the identities of a file in its state directory. Making one touches nothing.
 
     `startService` raises `StateError` when the directory cannot be taken, `IdentitiesError` when that file cannot be
-    used, `ListenError` when an
-    address cannot be listened on and `CertificateError` when a certificate cannot be shown there; nothing is left
-    behind then, once the reactor has had a turn. Sockets and files are made by the account that the process has at
-    that time, which under `twistd --uid` is the one it changes to.
+    used, `ListenError` when an address cannot be listened on and `CertificateError` when a certificate cannot be shown
+    there; nothing is left behind then, once the reactor has had a turn. Sockets and files are made by the account that
+    the process has at that time, which under `twistd --uid` is the one it changes to.
 
     The Deferred of `stopService` fires when the running calls have ended or were cut.
     """
@@ -75,7 +91,7 @@ class Daemon(Service):
         self._command = command
         self._checkers = tuple(checkers)
         self._audit_thread = audit_thread or OneThread(reactor)
-        self._held: tuple[HeldState, AuditLog, Server] | None = None
+        self._held: _Held | None = None
 
     def startService(self) -> None:
         """Take the state directory, listen, and leave the note for clients."""
@@ -87,7 +103,12 @@ class Daemon(Service):
             audit = self._make_audit_log(state)
             audit.open()
             undo.callback(audit.abandon)
-            server = self._make_server(identities, audit)
+            admin = Admin(
+                identities,
+                reachable=lambda: _reachable(listeners.urls),
+                on_change=lambda: watch.notice(),
+            )
+            server = self._make_server([Echo(), admin], identities, audit)
             undo.callback(lambda: server.stop().addErrback(self._log_failure))
             listeners = Listeners(
                 self._reactor,
@@ -97,8 +118,15 @@ class Daemon(Service):
             )
             listeners.open(self._settings.listen)
             state.announce(listeners.local_urls)
+            watch = IdentityWatch(
+                self._reactor,
+                identities,
+                lambda: self._reconsider(server, identities),
+                in_thread=pool_of(self._reactor),
+            )
+            watch.start()
             undo.pop_all()
-        self._held = state, audit, server
+        self._held = _Held(state, audit, server, watch)
         self.running = True
         self._say_what_to_do(listeners.addresses)
 
@@ -107,15 +135,16 @@ class Daemon(Service):
         self.running = False
         if self._held is None:
             return succeed(None)
-        state, audit, server = self._held
-        self._held = None
+        held, self._held = self._held, None
         # First the note: the port may be somebody else's as soon as it is closed.
-        state.withdraw()
-        ended = server.stop()
+        held.state.withdraw()
+        ended = held.server.stop()
         ended.addErrback(self._log_failure)
-        ended.addCallback(lambda _: audit.close())
+        # Who is revoked while the last calls end is cut off as ever.
+        ended.addCallback(lambda _: held.watch.stop())
+        ended.addCallback(lambda _: held.audit.close())
         ended.addCallback(lambda _: self._audit_thread.stop())
-        ended.addCallback(lambda _: state.close())
+        ended.addCallback(lambda _: held.state.close())
         return ended
 
     def _make_audit_log(self, state: HeldState) -> AuditLog:
@@ -152,15 +181,25 @@ class Daemon(Service):
         owner = owner_entry(self._settings.state.owner_token(), uid=os.geteuid())
         return IdentityStore(state.path / IDENTITIES_FILE, owner=owner)
 
-    def _make_server(self, identities: IdentityStore, audit: AuditLog) -> Server:
+    def _make_server(
+        self, services: Iterable[CallService], identities: IdentityStore, audit: AuditLog
+    ) -> Server:
         return Server(
             self._reactor,
-            [Echo()],
+            services,
             authenticator=identity_authenticator(
                 identities, self._reactor, checkers=self._checkers
             ),
             limits=self._settings.limits,
             audit=audit,
+        )
+
+    def _reconsider(self, server: Server, identities: IdentityStore) -> None:
+        """Have everybody who is logged in be what the identities say now."""
+        server.reconsider(
+            lambda identity: identities.current(
+                identity, datetime.fromtimestamp(self._reactor.seconds(), UTC)
+            )
         )
 
     def _announce(self, state: HeldState, listeners: Listeners) -> None:
@@ -187,3 +226,8 @@ class Daemon(Service):
 
     def _log_failure(self, failure: Failure) -> None:
         self._log.failure("the server did not stop cleanly", failure=failure)
+
+
+def _reachable(urls: Sequence[ServerUrl]) -> Reachable:
+    pins = [url.pin for url in urls if url.pin is not None]
+    return Reachable(tuple(map(str, urls)), pins[0] if pins else None)

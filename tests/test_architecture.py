@@ -44,7 +44,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "listening": {"tls", "endpoints", "urls", "machine"},
     "settings": {"endpoints", "state", "tables"},
     "state": {"atomic"},
-    "daemon": {"server", "services", "trust", "listening", "settings", "state"},
+    "daemon": {"net", "server", "services", "trust", "listening", "settings", "state", "urls"},
     "tap": {"daemon", "endpoints", "settings"},
     # The client's side: the command reaches a daemon only through the client; of trust it reads the audit log.
     "client": {"wire", "net", "tls", "state", "urls", "atomic", "tables", "files"},

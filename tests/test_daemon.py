@@ -20,6 +20,7 @@ from sockserv.daemon import Daemon, ListenError, make_service
 from sockserv.errors import StateError
 from sockserv.settings import Settings, load
 from sockserv.trust.audit.thread import OneThread
+from sockserv.trust.identities_file import IdentitiesError
 
 TCP = "tcp:7700:interface=127.0.0.1"
 TAKEN = "tcp:9:interface=127.0.0.1"
@@ -185,6 +186,27 @@ class TestItDoesNotStart:
             daemon_on(reactor, settings).startService()
         assert reactor.tcpServers == []
         held.close()
+
+    @pytest.mark.parametrize(
+        ("text", "mode", "message"),
+        [
+            ("[alice]\necko = true\n", 0o600, "identities.toml line 2: alice.ecko: there is no"),
+            ("", 0o640, r"others can read /.* \(mode 0640\): close it with `chmod 600 /"),
+        ],
+    )
+    def test_the_identities_cannot_be_used(
+        self, reactor: Reactor, tmp_path: Path, text: str, mode: int, message: str
+    ) -> None:
+        settings = settings_for(tmp_path)
+        (tmp_path / "state").mkdir(mode=0o700)
+        file = tmp_path / "state" / "identities.toml"
+        file.write_text(text)
+        file.chmod(mode)
+        with pytest.raises(IdentitiesError, match=message):
+            daemon_on(reactor, settings).startService()
+        assert reactor.tcpServers == []
+        assert file.read_text() == text
+        settings.state.open_for_daemon().close()
 
     def test_the_audit_log_cannot_be_used(self, reactor: Reactor, tmp_path: Path) -> None:
         settings = settings_for(tmp_path)
