@@ -38,20 +38,19 @@ async def _list(session: Session) -> None:
     import attrs
 
     from sockserv.cli.output import as_json_line, table
-    from sockserv.cli.people import Person, what_they_may
+    from sockserv.cli.people import people_in, what_they_may
 
     client = await session.connect()
     try:
-        reply = await client.call(
-            "admin.identities", result=list[Person], timeout_seconds=session.options.timeout
-        )
+        reply = await client.call("admin.identities", timeout_seconds=session.options.timeout)
     finally:
         await client.close()
+    people = people_in(reply.body)
     if session.options.json:
-        for person in reply.result:
+        for person in people:
             await session.output.write(as_json_line(attrs.asdict(person)))
-    elif reply.result:
-        rows = [(p.name, what_they_may(p), _known_by(p)) for p in reply.result]
+    elif people:
+        rows = [(p.name, what_they_may(p), _known_by(p)) for p in people]
         await session.output.write(table(("NAME", "MAY", "KNOWN BY"), rows).encode())
     elif session.terminal.has(2):
         await session.remark("Nobody but the owner: `sockserv invite NAME` adds somebody.")

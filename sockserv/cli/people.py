@@ -5,8 +5,21 @@ from __future__ import annotations
 from datetime import datetime
 
 import attrs
+import msgspec
 
-__all__ = ["Credential", "Files", "Given", "Holder", "Person", "ProvedBy", "until", "what_they_may"]
+from sockserv.errors import UnexpectedResult
+
+__all__ = [
+    "Credential",
+    "Files",
+    "Given",
+    "Holder",
+    "Person",
+    "ProvedBy",
+    "people_in",
+    "until",
+    "what_they_may",
+]
 
 
 @attrs.frozen
@@ -53,7 +66,7 @@ class Credential:
 
 @attrs.frozen(kw_only=True)
 class Person(Given):
-    """One of the result of `admin.identities`."""
+    """One of those that `admin.identities` lists."""
 
     credentials: tuple[Credential, ...] = ()
 
@@ -72,6 +85,15 @@ def what_they_may(given: Given) -> str:
     }
     said = (f"{name} {details.get(name, '')}".rstrip() for name in sorted(given.permissions))
     return "; ".join(said) or "nothing"
+
+
+def people_in(lines: bytes) -> list[Person]:
+    """Those whom `admin.identities` lists, one in a line. Raises `UnexpectedResult`."""
+    decode = msgspec.json.Decoder(Person).decode
+    try:
+        return [decode(line) for line in lines.splitlines()]
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        raise UnexpectedResult(f"the daemon's list of identities is none: {error}") from None
 
 
 def until(expires: datetime) -> str:

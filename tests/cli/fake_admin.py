@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 import attrs
@@ -69,8 +70,9 @@ class Admin(Service):
         return self._answer(call, None)
 
     @operation("admin.identities", permission="admin")
-    def list_identities(self, call: Call[Any]) -> Any:
-        return self._answer(call, self.identities)
+    def list_identities(self, call: Call[Any]) -> None:
+        self._answer(call, None)
+        call.send_last(b"".join(json.dumps(one).encode() + b"\n" for one in self.identities))
 
     @operation("identity.whoami", permission=None)
     def who(self, call: Call[Any]) -> Any:

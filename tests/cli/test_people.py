@@ -10,8 +10,14 @@ from typing import Any
 import pytest
 from twisted.internet.defer import Deferred
 
-from sockserv.cli.people import Given, what_they_may
-from sockserv.errors import CallError, InvalidArgument, PermissionDenied, UnknownOperation
+from sockserv.cli.people import Given, people_in, what_they_may
+from sockserv.errors import (
+    CallError,
+    InvalidArgument,
+    PermissionDenied,
+    UnexpectedResult,
+    UnknownOperation,
+)
 from sockserv.testing import MemoryServer
 from sockserv.trust import Identity
 from tests.cli.fake_admin import Admin, Name
@@ -126,6 +132,14 @@ class TestIdentities:
 
         with pytest.raises(PermissionDenied):
             shown(memory, "identities", connect=connect)
+
+
+@pytest.mark.parametrize(
+    "lines", [b"[]\n", b"{}\n", b"\xff\n", b'{"name": 3}\n', b"\n", b"[" * 9999]
+)
+def test_what_is_no_list(lines: bytes) -> None:
+    with pytest.raises(UnexpectedResult):
+        people_in(lines)
 
 
 class TestRevoke:
