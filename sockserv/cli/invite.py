@@ -11,7 +11,7 @@ import click
 from sockserv.cli.durations import seconds_in
 from sockserv.cli.options import App, Command, pass_app
 from sockserv.cli.stdio import StreamError
-from sockserv.errors import ConnectError, UnexpectedResult
+from sockserv.errors import ConnectError, InvalidArgument, UnexpectedResult
 
 if TYPE_CHECKING:
     from sockserv.cli.session import Session
@@ -212,6 +212,12 @@ async def _invite(
             result=_Invited,
             timeout_seconds=session.options.timeout,
         )
+    except InvalidArgument as error:
+        taken = error.details.get("taken")
+        if taken is None:
+            raise
+        advice = f"{error}; `sockserv invite --again {taken}` makes another line for them"
+        raise InvalidArgument(advice, details=error.details) from None
     finally:
         await client.close()
     invited = reply.result

@@ -216,7 +216,10 @@ class IdentityStore:
             except FieldError as error:
                 raise InvalidArgument(f"name: {error.problem}") from None
             if new.name in entries:
-                raise InvalidArgument(f"there is somebody whose name is {new.name} already")
+                raise InvalidArgument(
+                    f"there is somebody whose name is {new.name} already",
+                    details={"taken": new.name},
+                )
             entries[new.name] = new
             return with_entry(text, new)
 

@@ -87,6 +87,12 @@ def test_what_the_daemon_is_asked(
     assert {name: getattr(arguments_of_the_call, name) for name in nothing} == nothing | asked
 
 
+def test_a_name_that_is_taken(memory: MemoryServer, admin: Admin) -> None:
+    admin.failure = InvalidArgument("there is somebody already", details={"taken": "alice"})
+    with pytest.raises(InvalidArgument, match="already; `sockserv invite --again alice` makes"):
+        Shown(memory, "alice")
+
+
 def test_another_line_for_somebody_who_is_there(memory: MemoryServer, admin: Admin) -> None:
     assert Shown(memory, "alice", "--again", "--expires", "1h").line == LINE
     assert admin.asked == [AnotherLine("alice", 3600)]
