@@ -13,13 +13,19 @@ from typing import Final
 
 import attrs
 
-__all__ = ["MAX_LINE_BYTES", "AuditFolder", "Head", "RawLine"]
+from sockserv.errors import LocalError
+
+__all__ = ["MAX_LINE_BYTES", "AuditFolder", "AuditLogError", "Head", "RawLine"]
 
 MAX_LINE_BYTES: Final = 256 * 1024
 """No line is longer; what is, was not written by a log."""
 
 _FILE = re.compile(r"(\d{8})\.jsonl")
 _HEAD = re.compile(rb"(\d{20}) ([0-9a-f]{64})\n")
+
+
+class AuditLogError(LocalError):
+    """There is no log to be read; the message says where it was looked for."""
 
 
 @attrs.frozen
