@@ -66,7 +66,7 @@ async def log_in_with(credentials: Credentials, peer: Peer) -> str | None:
             raise AuthenticationFailed(
                 f"it asks for a login ({asked}), and no token is known for it"
             )
-        raise AuthenticationFailed(f"it takes no {' and no '.join(logins)}, but {asked}")
+        raise AuthenticationFailed(f"it takes no {'s and no '.join(logins)}s, but {asked}")
     call = await peer.open(f"{LOGIN_PREFIX}{method}", encode_value(logins[method]), end=True)
     result: _LoginResult = await call.result(_LoginResult)
     return result.identity
