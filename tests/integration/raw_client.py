@@ -41,11 +41,12 @@ class RawClient:
         timeout_seconds: float = DEADLINE_SECONDS,
     ) -> None:
         parts = urlsplit(url)
-        self.socket = socket.socket()
+        is_local = parts.scheme == "unix"
+        self.socket = socket.socket(socket.AF_UNIX if is_local else socket.AF_INET)
         if receive_buffer_bytes is not None:
             self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive_buffer_bytes)
         self.socket.settimeout(timeout_seconds)
-        self.socket.connect((parts.hostname, parts.port))
+        self.socket.connect(parts.path if is_local else (parts.hostname, parts.port))
         self._last_call = -1
 
     def __enter__(self) -> RawClient:
@@ -84,8 +85,11 @@ class RawClient:
         self.send({"type": "hello", "version": 1, "agent": "test", "limits": LARGE | limits})
 
     def start_login(self, token: str) -> None:
-        login = {"op": "auth.token", "args": {"token": token}, "end": True}
-        self.send({"type": "open", "call": self.next_call(), **login})
+        self.open("auth.token", args={"token": token}, end=True)
+
+    def log_in_by(self, method: str, **arguments: str) -> Frame:
+        """Try to log in; gives the answer."""
+        return self.receive_answer(self.open(f"auth.{method}", args=arguments, end=True))
 
     def open(self, op: str, body: bytes = b"", **fields: Any) -> int:
         call = self.next_call()
