@@ -10,7 +10,9 @@ from typing import Any, Final, TypeVar
 import attrs
 import msgspec
 from msgspec import UNSET
+from twisted.internet.defer import Deferred, DeferredLock
 from twisted.logger import Logger
+from twisted.python.failure import Failure
 
 from sockserv.errors import CallError, InvalidArgument
 from sockserv.services.api import Audit, Call, NoArguments, Service, operation
@@ -121,6 +123,7 @@ class Admin(Service):
         self._store = store
         self._reachable = reachable
         self._on_change = on_change
+        self._turns = DeferredLock()
 
     @operation("admin.identities", permission="admin", audit=Audit.READS)
     async def list_identities(self, call: Call[NoArguments]) -> None:
@@ -173,22 +176,36 @@ class Admin(Service):
         by no token of the identities file, and `InvalidArgument` for what cannot be a new one.
         """
         identity, sha256 = call.identity, call.args.sha256
-        replaced = await self._store_does(call, lambda: self._store.replace_token(identity, sha256))
-        # Before anybody asks again who this connection is.
-        call.become(replaced)
-        self._on_change()
+        # The connection is somebody else before anybody asks again who it is.
+        replaced = await self._change(
+            call, lambda: self._store.replace_token(identity, sha256), then=call.become
+        )
         assert replaced.login is not None  # it has just got one
         call.note(credential=replaced.login.credential)
 
-    async def _change(self, call: Call[Any], change: Callable[[], T]) -> T:
-        result = await self._store_does(call, change)
-        self._on_change()
-        return result
+    async def _change(
+        self,
+        call: Call[Any],
+        change: Callable[[], T],
+        *,
+        then: Callable[[T], None] = lambda result: None,
+    ) -> T:
+        """Change the identities in a thread, and let that take effect. Raises only what a caller may see."""
+        # However many calls there are, one thread is enough for what has to happen one after the other.
+        await self._turns.acquire()
+        told: Deferred[T] = Deferred()
 
-    async def _store_does(self, call: Call[Any], change: Callable[[], T]) -> T:
-        """Change the identities in a thread. Raises only what a caller may see."""
+        def end(result: T | Failure) -> None:
+            # A caller that gives up is told nothing any more, but what was begun takes effect.
+            self._turns.release()
+            told.callback(result)
+
+        Deferred.fromCoroutine(self._work(call, change, then)).addBoth(end)
+        return await told
+
+    async def _work(self, call: Call[Any], change: Callable[[], T], then: Callable[[T], None]) -> T:
         try:
-            return await call.in_thread(change)
+            result = await call.in_thread(change)
         except IdentitiesFileError as error:
             self._log.error("{error}", error=error)
             raise IdentitiesUnusable(
@@ -196,6 +213,9 @@ class Admin(Service):
             ) from error
         except IdentitiesError as error:
             raise IdentitiesUnusable(str(error)) from error
+        then(result)
+        self._on_change()
+        return result
 
     def _invitation(self, call: Call[Any], name: str, token: str) -> Invitation:
         call.note(credential=KeptToken(hash_token(token)).credential)

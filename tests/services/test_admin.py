@@ -6,7 +6,7 @@ import json
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import pytest
 from twisted.internet.defer import Deferred
@@ -29,6 +29,8 @@ from sockserv.trust.portal import identity_authenticator
 from sockserv.trust.watching import IdentityWatch
 from tests.test_atomic import files_of_at_most
 from tests.trust.edited import OWNER_TOKEN, Edited
+
+T = TypeVar("T")
 
 URL = "sockserv://192.0.2.1:7700/?pin=sha256:AAAA"
 PIN = "sha256:AAAA"
@@ -68,6 +70,24 @@ class Sink:
         return done
 
 
+class CountedThreads(MemoryNetwork):
+    """Knows how many threads were busy at the same time, whoever still waited for them."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.most_threads = 0
+        self._threads = 0
+
+    def in_thread(self, function: Callable[..., T], *args: Any) -> Deferred[T]:
+        def run() -> T:
+            self._threads -= 1
+            return function(*args)
+
+        self._threads += 1
+        self.most_threads = max(self.most_threads, self._threads)
+        return super().in_thread(run)
+
+
 class House:
     """A server with its identities, as the daemon joins them."""
 
@@ -76,7 +96,7 @@ class House:
         self.store = self.file.open()
         self.sink = Sink()
         admin = Admin(self.store, reachable=lambda: Reachable((URL,), PIN), on_change=self._notice)
-        network = MemoryNetwork()
+        self.network = network = CountedThreads()
         self.memory = MemoryServer(
             [admin, Forever()],
             authenticator=identity_authenticator(self.store, network.clock),
@@ -262,14 +282,12 @@ class TestRevoke:
         assert not house.is_in(client)
 
     def test_a_caller_that_gives_up_revokes_all_the_same(self, house: House) -> None:
-        """The thread cannot be called back; so what it has done takes effect with the next look."""
-        house.watch.start()
+        """The thread cannot be called back."""
         client = house.connect(house.invite("alice"))
         owner = house.connect()
         revoking = house.memory.run(owner.open("admin.revoke", {"name": "alice"}, end=True))
         revoking.cancel()
-        house.memory.advance(1.0)
-        house.watch.stop()
+        house.memory.flush()
         assert len(house.store.entries()) == 1
         assert not house.is_in(client)
 
@@ -287,6 +305,29 @@ class TestReplaceToken:
         assert house.connect(NEW_TOKEN).identity == "alice"
         with pytest.raises(AuthenticationFailed):
             house.connect(old)
+
+    def test_a_caller_that_gives_up_has_a_new_token_all_the_same(self, house: House) -> None:
+        client = house.connect(house.invite("alice"))
+        args = {"sha256": hash_token(NEW_TOKEN)}
+        call = house.memory.run(client.open("identity.replace-token", args, end=True))
+        call.cancel()
+        assert house.is_in(client)
+        login = house.call(client, "identity.whoami")["login"]
+        assert login["credential"] == f"token:{args['sha256'][:8]}"
+
+    def test_many_at_once_take_turns(self, house: House) -> None:
+        """Whoever asks all the time does not take the threads away from others."""
+        client = house.connect(house.invite("alice"))
+        calls = [
+            house.memory.run(
+                client.open("identity.replace-token", {"sha256": hash_token(str(n))}, end=True)
+            )
+            for n in range(20)
+        ]
+        for call in calls[::2]:
+            call.cancel()
+        assert house.is_in(client)
+        assert house.network.most_threads == 1
 
     def test_it_can_be_revoked_after_that(self, house: House) -> None:
         client = house.connect(house.invite("alice"))
