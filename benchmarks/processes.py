@@ -32,9 +32,9 @@ class Peer:
 
 
 @contextlib.contextmanager
-def peer(name: str) -> Iterator[Peer]:
-    """Run `benchmarks.peers.<name>` for the length of a with statement."""
-    command = [sys.executable, "-m", f"benchmarks.peers.{name}"]
+def peer(name: str, *arguments: str) -> Iterator[Peer]:
+    """Run `benchmarks.peers.<name>` with these arguments for the length of a with statement."""
+    command = [sys.executable, "-m", f"benchmarks.peers.{name}", *arguments]
     process = subprocess.Popen(
         command, cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
     )

@@ -175,13 +175,17 @@ def _sockserv_call(index: int) -> bytes:
     return b"%d" % (FIRST_CALL + 2 * index)
 
 
-SOCKSERV = Wire(
-    request=Template.around(
-        _sockserv_call,
-        sockserv_frame({"type": "open", "call": FIRST_CALL, "op": "echo", "end": True}, BODY),
-    ),
-    reply=Template.around(
-        _sockserv_call, sockserv_frame({"type": "reply", "call": FIRST_CALL}, BODY)
-    ),
-    greet=_sockserv_greet,
-)
+def sockserv_wire(op: str, *, answer: bytes = BODY) -> Wire:
+    """Calls of an operation that sends `answer` back, all of it with the reply."""
+    request = sockserv_frame({"type": "open", "call": FIRST_CALL, "op": op, "end": True}, BODY)
+    reply = sockserv_frame({"type": "reply", "call": FIRST_CALL}, answer)
+    return Wire(
+        request=Template.around(_sockserv_call, request),
+        reply=Template.around(_sockserv_call, reply),
+        greet=_sockserv_greet,
+    )
+
+
+SOCKSERV = sockserv_wire("echo")
+SOCKSERV_LOOK = sockserv_wire("look")
+SOCKSERV_CHANGE = sockserv_wire("change", answer=b"")

@@ -22,10 +22,21 @@ from collections.abc import Mapping, Sequence
 import attrs
 
 from benchmarks.measure import Outcome, ProcessorClock
-from benchmarks.wires import AMP, PREFIXED, SOCKSERV, Wire, WireError, receive_exactly
+from benchmarks.wires import (
+    AMP,
+    PREFIXED,
+    SOCKSERV,
+    SOCKSERV_CHANGE,
+    SOCKSERV_LOOK,
+    Wire,
+    WireError,
+    receive_exactly,
+)
 
 WIRES: Mapping[str, Wire] = {
     "sockserv": SOCKSERV,
+    "sockserv_look": SOCKSERV_LOOK,
+    "sockserv_change": SOCKSERV_CHANGE,
     "int32": PREFIXED,
     "amp": AMP,
     "asyncio_streams": PREFIXED,
@@ -52,6 +63,7 @@ class Waiting(enum.StrEnum):
 class Plan:
     """One run of load against one server.
 
+    :ivar peer: whose wire it is.
     :ivar server_pid: the server's process, whose CPU time is read around the timed part.
     """
 

@@ -1,4 +1,4 @@
-"""sockserv itself: a `Server` with the owner's token, the echo service and one that discards."""
+"""sockserv itself: a `Server` with the owner's token, the echo service and some of the benchmarks'."""
 
 from __future__ import annotations
 
@@ -13,9 +13,10 @@ from twisted.python.failure import Failure
 from benchmarks.peers.announce import BACKLOG, announce
 from sockserv.limits import Limits
 from sockserv.server import Server
-from sockserv.services.api import Call, NoArguments, Service, operation
+from sockserv.services.api import Audit, Call, NoArguments, Service, operation
 from sockserv.services.echo import Echo
 from sockserv.trust import EVERYTHING, Identity, TokenAuthenticator, hash_token
+from sockserv.trust.audit import AuditSink
 
 
 class Discard(Service):
@@ -30,17 +31,31 @@ class Discard(Service):
         return {"bytes": count}
 
 
-def main() -> None:
+class Audited(Service):
+    """What the audit log is told of, where there is one."""
+
+    @operation("look", permission="look", audit=Audit.READS)
+    def look(self, call: Call[NoArguments]) -> None:
+        """Sends a small body back."""
+        call.send_last(call.whole_body or b"")
+
+    @operation("change", permission="change", audit=Audit.CHANGES)
+    def change(self, call: Call[NoArguments]) -> None:
+        """Does nothing, which is written down before and after."""
+
+
+def main(audit: AuditSink | None = None) -> None:
     """Serve until the runner goes away."""
     token = secrets.token_hex(32)
     server = Server(
         reactor,
-        [Echo(), Discard()],
+        [Echo(), Discard(), Audited()],
         authenticator=TokenAuthenticator(
             {hash_token(token): Identity("owner", frozenset({EVERYTHING}))}
         ),
         # The clients of the idle benchmark answer no pings.
         limits=Limits(keepalive_interval_seconds=3600),
+        audit=audit,
     )
 
     def listening(port: IListeningPort) -> None:
