@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 from typing import TYPE_CHECKING, Final
 
+import attrs
 import click
 
 from sockserv.cli.options import App, Command, pass_app
@@ -16,6 +18,7 @@ if TYPE_CHECKING:
 __all__ = ["command"]
 
 _MAX_LINE_BYTES: Final = 8 * 1024
+_FILE: Final = click.Path(exists=True, dir_okay=False)
 
 
 @click.command(
@@ -32,9 +35,27 @@ Examples:
     metavar="NAME",
     help="What to call the server from now on.  [default: its host]",
 )
+@click.option(
+    "--user",
+    metavar="USER",
+    help="Log in with a password, which is asked for now and at each use, and not stored.",
+)
+@click.option(
+    "--ca", type=_FILE, metavar="FILE", help="Who vouches for the server, where it has no pin."
+)
+@click.option("--certificate", type=_FILE, metavar="FILE", help="Our certificate, to log in with.")
+@click.option("--key", type=_FILE, metavar="FILE", help="Its key, where that has its own file.")
 @click.argument("url", required=False)
 @pass_app
-def command(app: App, url: str | None, name: str | None) -> None:
+def command(
+    app: App,
+    url: str | None,
+    name: str | None,
+    user: str | None,
+    ca: str | None,
+    certificate: str | None,
+    key: str | None,
+) -> None:
     """Log in to a daemon, and keep the login under a name.
 
     URL is the line that `sockserv invite` has printed. Without it, or as -, it is asked for at the terminal, or
@@ -45,25 +66,41 @@ def command(app: App, url: str | None, name: str | None) -> None:
     """
     if name is not None:
         name = _checked_name(name)
+    if key and not certificate:
+        raise click.UsageError("--key belongs to a --certificate")
     if url in (None, "-"):
         question = "Invitation (it is not shown): "
         url = app.terminal.ask_secret(question) if app.terminal.has(0) else None
-    app.run(app.options, lambda session: _log_in(session, url, name))
+    password = None
+    if user is not None:
+        password = app.terminal.ask_secret(f"Password of {user}: ")
+
+    async def work(session: Session) -> None:
+        profile = _profile(session, url or await _read_line(session), name)
+        profile = attrs.evolve(
+            profile, user=user, ca=_whole(ca), certificate=_whole(certificate), key=_whole(key)
+        )
+        await _log_in(session, profile, password)
+
+    app.run(app.options, work)
 
 
-async def _log_in(session: Session, line: str | None, name: str | None) -> None:
+async def _log_in(session: Session, profile: Profile, password: str | None) -> None:
     # Imported late: the help needs none of it.
     from sockserv.client.login import log_in
 
-    profile = _profile(session, line or await _read_line(session), name)
+    if profile.user is not None and profile.url.token is not None:
+        raise click.UsageError("who has a token needs no --user")
     try:
         done = await log_in(
-            session.connect_to,
+            lambda attempt: session.connect_to(attempt, password),
             profile,
             session.profiles,
             timeout_seconds=session.options.timeout,
         )
     except AuthenticationFailed as error:
+        if profile.user is not None or profile.certificate is not None:
+            raise
         raise AuthenticationFailed(f"{error}; {_advice(profile)}") from None
     profile = done.profile
     who = f"as {profile.identity}" if profile.identity else "without a name"
@@ -96,8 +133,6 @@ async def _read_line(session: Session) -> str:
 
 def _profile(session: Session, line: str, name: str | None) -> Profile:
     """The profile that is to be made. Raises `click.UsageError`."""
-    import attrs
-
     from sockserv.client.profiles import Profile, usual_name
     from sockserv.urls import ServerUrl
 
@@ -109,6 +144,11 @@ def _profile(session: Session, line: str, name: str | None) -> Profile:
     if name is None:
         raise click.UsageError(f"say with --name what to call {url.address}")
     return Profile(name=name, url=attrs.evolve(url, token=url.token or session.options.token()))
+
+
+def _whole(path: str | None) -> str | None:
+    """The path from the root on: where the next command is typed is not known."""
+    return None if path is None else os.path.abspath(path)
 
 
 def _checked_name(name: str) -> str:

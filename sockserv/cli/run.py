@@ -10,7 +10,7 @@ from contextlib import suppress
 from functools import partial
 from time import perf_counter
 from types import FrameType
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from twisted.internet.defer import Deferred
 from twisted.logger import globalLogBeginner, textFileLogObserver
@@ -22,8 +22,11 @@ from sockserv.cli.options import Options
 from sockserv.cli.process import end_by_signal, is_ignored
 from sockserv.cli.session import Session, Work
 from sockserv.cli.stdio import StreamError, ThreadInput, ThreadOutput
-from sockserv.cli.terminal import SIGNALS, ProcessTerminal
+from sockserv.cli.terminal import SIGNALS, ProcessTerminal, Terminal
 from sockserv.limits import Limits
+
+if TYPE_CHECKING:
+    from sockserv.client.profiles import Profiles
 
 __all__ = ["Runner", "run_on_reactor"]
 
@@ -47,6 +50,7 @@ def run_on_reactor(options: Options, work: Work) -> None:
 
     reactor: Any = global_reactor
     token = options.token()
+    profiles, terminal = Profiles.locate(), ProcessTerminal()
     connect_as_told = partial(
         connect, reactor, state=options.state, limits=_LIMITS, timeout_seconds=options.timeout
     )
@@ -54,16 +58,41 @@ def run_on_reactor(options: Options, work: Work) -> None:
         options=options,
         clock=reactor,
         now=perf_counter,
-        connect=lambda: connect_as_told(options.server, token=token),
-        connect_to=lambda url: connect_as_told(str(url), token=url.token),
-        profiles=Profiles.locate(),
-        terminal=ProcessTerminal(),
+        connect=lambda: connect_as_told(
+            options.server, token=token, password=_password(options, profiles, terminal)
+        ),
+        connect_to=lambda profile, password: connect_as_told(
+            str(profile.url),
+            token=profile.url.token,
+            user=profile.user,
+            password=password,
+            ca=profile.ca,
+            certificate=profile.certificate,
+            key=profile.key,
+        ),
+        profiles=profiles,
+        terminal=terminal,
         input=ThreadInput(reactor, 0, "standard input"),
         output=ThreadOutput(reactor, 1, "standard output"),
         errors=ThreadOutput(reactor, 2, "standard error"),
     )
     _silence_the_log()
     Runner(reactor).run(_do(work, session))
+
+
+def _password(options: Options, profiles: Profiles, terminal: Terminal) -> str | None:
+    """The password for a server that is logged in to with one: it is stored nowhere, so somebody is asked.
+
+    Raises what `Terminal.ask_secret` raises, and `ProfileError`.
+    """
+    from sockserv.client.profiles import is_name
+
+    if options.server is None or not is_name(options.server) or options.token_file is not None:
+        return None
+    profile = profiles.load(options.server)
+    if profile.user is None:
+        return None
+    return terminal.ask_secret(f"Password of {profile.user} at {profile.name}: ")
 
 
 async def _do(work: Work, session: Session) -> None:

@@ -18,8 +18,7 @@ from sockserv.cli.stdio import Input, Output, StreamError
 if TYPE_CHECKING:
     from sockserv.cli.terminal import Terminal
     from sockserv.client import Client
-    from sockserv.client.profiles import Profiles
-    from sockserv.urls import ServerUrl
+    from sockserv.client.profiles import Profile, Profiles
 
 __all__ = ["Session", "Work"]
 
@@ -28,15 +27,15 @@ __all__ = ["Session", "Work"]
 class Session:
     """The world as the work of a command sees it.
 
-    `connect` makes a connection as the options say, `connect_to` one to a URL with the token in it; `profiles` are
-    the logins of this account. `now` is a time in seconds from some moment on, for measuring.
+    `connect` makes a connection as the options say, `connect_to` one to a server by its profile, with a password if
+    there is one; `profiles` are the logins of this account. `now` is a time in seconds from some moment on, for measuring.
     """
 
     options: Options
     clock: IReactorTime
     now: Callable[[], float]
     connect: Callable[[], Deferred[Client]]
-    connect_to: Callable[[ServerUrl], Deferred[Client]]
+    connect_to: Callable[[Profile, str | None], Deferred[Client]]
     profiles: Profiles
     terminal: Terminal
     input: Input

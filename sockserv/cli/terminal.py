@@ -28,8 +28,8 @@ class Terminal(Protocol):
     def ask_secret(self, question: str) -> str:
         """Ask, without showing what is typed; what was, without the spaces around it.
 
-        Blocks; not for use while the reactor runs. Raises `EndedBySignal`, and `click.UsageError` when nothing
-        was typed.
+        Blocks: not for use while something goes on. Raises `EndedBySignal`, and `click.UsageError` when nothing was
+        typed, or there is no terminal, which need not be one of the standard streams.
         """
 
 
@@ -51,6 +51,8 @@ class ProcessTerminal:
         # Imported late: hardly any command asks.
         from getpass import getpass
 
+        if not self.has(0) and not _has_terminal():
+            raise click.UsageError(f"there is no terminal to ask at: {question.rstrip(': ')}")
         before = {n: signal.signal(n, _interrupt) for n in SIGNALS if not is_ignored(n)}
         try:
             answer = getpass(question).strip()
@@ -68,6 +70,14 @@ class ProcessTerminal:
         if not answer:
             raise click.UsageError("nothing was typed")
         return answer
+
+
+def _has_terminal() -> bool:
+    try:
+        os.close(os.open("/dev/tty", os.O_RDWR | os.O_NOCTTY))
+    except OSError:
+        return False
+    return True
 
 
 def _interrupt(number: int, frame: FrameType | None) -> None:

@@ -16,8 +16,8 @@ from twisted.python.failure import Failure
 from sockserv import __version__
 from sockserv.client.client import Client
 from sockserv.client.credentials import Credentials, log_in_with
-from sockserv.client.login import Connect, connect_as
-from sockserv.client.profiles import Profiles, is_name
+from sockserv.client.login import connect_as
+from sockserv.client.profiles import Profile, Profiles, is_name
 from sockserv.client.reaching import TlsOptions, endpoint_for
 from sockserv.errors import (
     AuthenticationFailed,
@@ -69,8 +69,8 @@ def connect(
     one file may hold both.
 
     Of what the server offers, the first of these is how we log in: with `token`, that of the URL, that of the login,
-    or the owner's, if it is the daemon of this account; with our `certificate`; with our account, on a Unix
-    socket; with `user` and `password`.
+    or the owner's, if it is the daemon of this account and neither a certificate nor a user is given; with our
+    `certificate`; with our account, on a Unix socket; with `user` and `password`.
 
     Fails with `StateError` when no such daemon runs, `ProfileError` when there is no usable login of this name,
     `CertificateError` when a file cannot be used, `CertificateChanged` when the server holds another key than that of
@@ -92,8 +92,9 @@ def connect(
 
 @attrs.frozen(kw_only=True)
 class _Options:
-    """What `connect` is told besides the server."""
+    """What `connect` is told besides the server; `name` is what that is called in errors, its address without one."""
 
+    name: str | None = None
     credentials: Credentials
     pin: str | None
     tls: TlsOptions
@@ -104,11 +105,7 @@ class _Options:
 
 async def _connect(reactor: Any, server: str | None, options: _Options) -> Client:
     if server is not None and is_name(server):
-
-        def connect_to(url: ServerUrl) -> Deferred[Client]:
-            return Deferred.fromCoroutine(_connect_to(reactor, url, options))
-
-        return await _connect_by_name(connect_to, server, options)
+        return await _connect_by_name(reactor, server, options)
     url = None if server is None else ServerUrl.parse(server)
     return await _connect_to(reactor, url, options)
 
@@ -123,7 +120,7 @@ async def _connect_to(reactor: Any, url: ServerUrl | None, options: _Options) ->
     target = url or note
     assert target is not None
     token = options.credentials.token or target.token
-    if token is None and note is not None:
+    if token is None and note is not None and not options.credentials.has_more:
         token = directory.owner_token()
     pin = options.pin or target.pin
     knows_by_note = pin is None or (url is None and options.pin is None)
@@ -152,23 +149,44 @@ async def _connect_and_log_in(reactor: Any, url: ServerUrl, options: _Options) -
         credentials=credentials,
         limits=options.limits,
         timeout_seconds=options.timeout_seconds,
-        name=url.address,
+        name=options.name or url.address,
     )
 
 
-async def _connect_by_name(connect_to: Connect, name: str, options: _Options) -> Client:
+async def _connect_by_name(reactor: Any, name: str, options: _Options) -> Client:
     profiles = Profiles.locate()
     profile = profiles.load(name)
     token, timeout_seconds = options.credentials.token, options.timeout_seconds
     if token is not None:
         url = attrs.evolve(profile.url, token=token)
         profile = attrs.evolve(profile, url=url, next_token=None)
+    options = _of_profile(profile, options)
+
+    def connect_to(attempt: Profile) -> Deferred[Client]:
+        return Deferred.fromCoroutine(_connect_to(reactor, attempt.url, options))
+
     try:
         return await connect_as(connect_to, profile, profiles, timeout_seconds=timeout_seconds)
     except AuthenticationFailed as error:
+        if profile.url.token is None:
+            raise
         raise AuthenticationFailed(
             f"{error}; a new invitation and `sockserv login --name {profile.name}` mend that"
         ) from None
+
+
+def _of_profile(profile: Profile, options: _Options) -> _Options:
+    """What `connect` is told, over what stands in a profile."""
+    tls = options.tls
+    if tls == TlsOptions():
+        tls = TlsOptions(ca=profile.ca, certificate=profile.certificate, key=profile.key)
+    credentials = attrs.evolve(
+        options.credentials,
+        user=options.credentials.user or profile.user,
+        has_certificate=tls.certificate is not None,
+    )
+    name = f"{profile.name} ({profile.url.address})"
+    return attrs.evolve(options, name=name, tls=tls, credentials=credentials)
 
 
 def connect_endpoint(

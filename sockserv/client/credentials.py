@@ -31,6 +31,11 @@ class Credentials:
         """Whether there is anything that nobody on the way may read."""
         return self.token is not None or self.password is not None
 
+    @property
+    def has_more(self) -> bool:
+        """Whether somebody has said how to log in otherwise than with a token."""
+        return self.has_certificate or self.user is not None
+
     def logins(self) -> dict[str, dict[str, str]]:
         """The methods that could be used, the preferred one first, with what each takes."""
         logins: dict[str, dict[str, str]] = {}

@@ -26,12 +26,11 @@ from sockserv.errors import (
     ProfileError,
     UnknownOperation,
 )
-from sockserv.urls import ServerUrl
 
 __all__ = ["Connect", "LoggedIn", "connect_as", "log_in"]
 
-Connect: TypeAlias = Callable[[ServerUrl], Deferred[Client]]
-"""Connects to a server, and logs in with the token that its URL has."""
+Connect: TypeAlias = Callable[[Profile], Deferred[Client]]
+"""Connects to the server of a profile, and logs in with the token that the URL in it has, or what else there is."""
 
 _TOKEN_BYTES: Final = 32
 _REPLACE: Final = "identity.replace-token"
@@ -62,7 +61,7 @@ async def log_in(
         client = await connect_as(connect, before, profiles, timeout_seconds=timeout_seconds)
         await client.close()
         return LoggedIn(profiles.load(profile.name))
-    client = await connect(profile.url)
+    client = await connect(profile)
     try:
         profile = attrs.evolve(profile, identity=_presentable(client.identity))
         if profile.url.token is None:
@@ -84,12 +83,12 @@ async def connect_as(
     Raises what connecting raises.
     """
     if profile.next_token is None:
-        return await connect(profile.url)
+        return await connect(profile)
     replaced = _replaced(profile)
     # Somebody else may end the same replacement while we try: then the first one is right, after all.
     for attempt in (replaced, profile, replaced):
         try:
-            client = await connect(attempt.url)
+            client = await connect(attempt)
         except AuthenticationFailed as error:
             failure = error
             continue
@@ -162,7 +161,7 @@ async def _find_out(connect: Connect, profile: Profile, profiles: Profiles) -> N
     """Keep the token that is good, where a replacement is denied: it is impossible, or somebody else has done it."""
     replaced = _replaced(profile)
     try:
-        client = await connect(replaced.url)
+        client = await connect(replaced)
     except AuthenticationFailed:
         _keep(_unchanged(profile), profile, profiles)
     else:

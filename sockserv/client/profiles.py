@@ -49,14 +49,22 @@ class Profile:
 
     `url` is where it is, with the token to log in with, if it is by a token. `next_token` is the one that is to
     replace that, or has already: nobody knows before somebody tries. `identity` is what the server has called us, and
-    `user` whom to log in as with a password, which is in no profile.
+    `user` whom to log in as with a password, which is in no profile. `ca`, `certificate` and `key` are the paths of files,
+    as `sockserv.client.connect` takes them.
     """
 
     name: str
     url: ServerUrl
     identity: str | None = None
     user: str | None = None
+    ca: str | None = None
+    certificate: str | None = None
+    key: str | None = None
     next_token: str | None = attrs.field(default=None, repr=False)
+
+
+_AS_THEY_ARE: Final = ("identity", "user", "ca", "certificate", "key", "next_token")
+"""The fields of a profile that are written as they are."""
 
 
 class _File(msgspec.Struct, forbid_unknown_fields=True, omit_defaults=True):
@@ -65,6 +73,9 @@ class _File(msgspec.Struct, forbid_unknown_fields=True, omit_defaults=True):
     url: str
     identity: str | None = None
     user: str | None = None
+    ca: str | None = None
+    certificate: str | None = None
+    key: str | None = None
     token: str | None = None
     next_token: str | None = None
 
@@ -164,8 +175,12 @@ class Profiles:
         with self._locked():
             if instead_of is not None and not self._is_still(instead_of):
                 return False
+            try:
+                content = _text(profile).encode()
+            except UnicodeEncodeError as error:
+                raise ProfileError(f"cannot write {path}: {error.object!r} is no text") from None
             with _explained("write", path):
-                replace_file(path, _text(profile).encode())
+                replace_file(path, content)
         return True
 
     def remove(self, name: str) -> None:
@@ -238,31 +253,24 @@ def _profile(name: str, path: Path, content: bytes) -> Profile:
     return Profile(
         name=check_name(name),
         url=url,
-        identity=file.identity,
-        user=file.user,
-        next_token=file.next_token,
+        **{field: getattr(file, field) for field in _AS_THEY_ARE},
     )
 
 
 def _text(profile: Profile) -> str:
+    # Imported late: hardly any command writes a profile.
+    import tomlkit
+
     file = _File(
         url=str(profile.url),
-        identity=profile.identity,
-        user=profile.user,
         token=profile.url.token,
-        next_token=profile.next_token,
+        **{field: getattr(profile, field) for field in _AS_THEY_ARE},
     )
-    lines = [
-        f"# Written by `sockserv login`; `sockserv logout {profile.name}` removes it.",
-        "# Whoever has the token has the permissions: do not pass this file on.",
-        # A string of JSON is one of TOML, where it has no control characters; and no value here has.
-        *(f"{name} = {_quoted(value)}" for name, value in msgspec.to_builtins(file).items()),
-    ]
-    return "".join(f"{line}\n" for line in lines)
-
-
-def _quoted(value: str) -> str:
-    return msgspec.json.encode(value).decode()
+    return (
+        f"# Written by `sockserv login`; `sockserv logout {profile.name}` removes it.\n"
+        "# Whoever has the token has the permissions: do not pass this file on.\n"
+        f"{tomlkit.dumps(msgspec.to_builtins(file))}"
+    )
 
 
 @contextmanager

@@ -14,7 +14,7 @@ from sockserv.cli.app import sockserv
 from sockserv.cli.options import App, Options
 from sockserv.cli.session import Session, Work
 from sockserv.client import Client
-from sockserv.client.profiles import Profiles
+from sockserv.client.profiles import Profile, Profiles
 from sockserv.testing import Link, MemoryServer
 
 
@@ -83,13 +83,17 @@ def session_with(
     terminal: FakeTerminal | None = None,
     **options: Any,
 ) -> Session:
-    """A session whose daemon is in memory. To connect to any URL leads there, with the token that the URL has."""
+    """A session whose daemon is in memory. All profiles lead there; a password counts as a token, too."""
+
+    def connect_to(profile: Profile, password: str | None) -> Deferred[Client]:
+        return memory.start_connecting(token=profile.url.token or password or "", link=link)
+
     return Session(
         options=Options(**options),
         clock=memory.clock,
         now=memory.clock.seconds,
         connect=connect or (lambda: memory.start_connecting(link=link)),
-        connect_to=lambda url: memory.start_connecting(token=url.token or "", link=link),
+        connect_to=connect_to,
         profiles=profiles or Profiles(Path("/nowhere")),
         terminal=terminal or FakeTerminal(),
         input=pieces or Pieces([]),

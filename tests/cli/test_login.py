@@ -153,6 +153,56 @@ class TestTheLine:
         assert profiles.load("127.0.0.1").url.token
 
 
+class TestOtherWays:
+    def test_a_password(self, memory: MemoryServer, profiles: Profiles, tokens: Tokens) -> None:
+        terminal = FakeTerminal({0}, [INVITED])
+        shown = Shown(memory, profiles, ADDRESS, "--user", "al", terminal=terminal)
+        assert terminal.questions == ["Password of al: "]
+        assert shown.output.endswith(", as alice\n")
+        profile = profiles.load("127.0.0.1")
+        assert (profile.user, profile.url.token, tokens.asked) == ("al", None, 0)
+        assert INVITED not in (profiles.path / "127.0.0.1.toml").read_text()
+
+    def test_a_wrong_password(self, memory: MemoryServer, profiles: Profiles) -> None:
+        terminal = FakeTerminal({0}, ["wrong"])
+        with pytest.raises(AuthenticationFailed, match="not valid here$"):
+            Shown(memory, profiles, ADDRESS, "--user", "al", terminal=terminal)
+        assert profiles.names() == []
+
+    def test_a_token_and_a_password(self, memory: MemoryServer, profiles: Profiles) -> None:
+        terminal = FakeTerminal({0}, ["secret"])
+        with pytest.raises(click.UsageError, match="who has a token needs no --user"):
+            Shown(memory, profiles, LINE, "--user", "al", terminal=terminal)
+
+    def test_files_are_kept_by_their_whole_paths(
+        self,
+        memory: MemoryServer,
+        profiles: Profiles,
+        tmp_path: Path,
+        monkeypatch: pytest.MonkeyPatch,
+    ) -> None:
+        monkeypatch.chdir(tmp_path)
+        arguments = []
+        for option in ("ca", "certificate", "key"):
+            (tmp_path / f"{option}.pem").touch()
+            arguments += [f"--{option}", f"{option}.pem"]
+        Shown(memory, profiles, LINE, *arguments)
+        profile = profiles.load("127.0.0.1")
+        assert profile.ca == str(tmp_path / "ca.pem")
+        assert profile.certificate == str(tmp_path / "certificate.pem")
+        assert profile.key == str(tmp_path / "key.pem")
+
+    @pytest.mark.parametrize("option", ["--ca", "--certificate", "--key"])
+    def test_files_that_are_not_there(self, option: str) -> None:
+        result = invoke(["login", LINE, option, "/nowhere/file"])
+        assert isinstance(result.exception, click.UsageError)
+
+    def test_a_key_alone(self, tmp_path: Path) -> None:
+        (tmp_path / "key").touch()
+        result = invoke(["login", LINE, "--key", str(tmp_path / "key")])
+        assert "belongs to a --certificate" in str(result.exception)
+
+
 class TestTheName:
     def test_one_that_was_chosen(self, memory: MemoryServer, profiles: Profiles) -> None:
         shown = Shown(memory, profiles, LINE, "--name", "实验室", json=True)

@@ -81,12 +81,13 @@ class Scene:
         self.link: Link | None = None
         self.is_down = False
 
-    def connect(self, url: ServerUrl) -> Deferred[Client]:
-        assert url.token is not None
+    def connect(self, profile: Profile) -> Deferred[Client]:
+        token = profile.url.token
+        assert token is not None
         if self.is_down:
             return fail(ConnectError("there is no network"))
         self.link = Link()
-        return self.memory.start_connecting(token=url.token, link=self.link)
+        return self.memory.start_connecting(token=token, link=self.link)
 
     def start(self, profile: Profile = LAB) -> Deferred[LoggedIn]:
         return Deferred.fromCoroutine(

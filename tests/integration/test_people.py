@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import pty
 import re
@@ -9,6 +10,7 @@ import signal
 import subprocess
 import termios
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
@@ -16,6 +18,7 @@ import pytest
 
 from sockserv.client.profiles import Profiles
 from sockserv.state import StateDirectory
+from sockserv.urls import ServerUrl
 from tests.integration.conftest import ANY_PORT, DEADLINE_SECONDS, Twistd, until
 from tests.integration.test_cli import SOCKSERV, environment
 from tests.test_atomic import files_of_at_most
@@ -35,6 +38,8 @@ class Account:
         return subprocess.run(
             [*SOCKSERV, *arguments],
             env=self._environ,
+            # Without a terminal, whoever runs the tests at one.
+            start_new_session=True,
             input=input,
             capture_output=True,
             text=True,
@@ -132,6 +137,14 @@ def url(twistd: Callable[..., Twistd], state: Path) -> str:
     return f"{url}/?token={StateDirectory(state).owner_token()}"
 
 
+@pytest.fixture
+def tls_daemon(twistd: Callable[..., Twistd], state: Path) -> Twistd:
+    """A daemon that is open to the network."""
+    daemon = twistd("--listen", "tls:0:interface=0.0.0.0", "--state", str(state))
+    daemon.wait_until_listening(state)
+    return daemon
+
+
 class TestTheQuestion:
     def test_it_is_answered(self, alice: Account, screen: Screen, url: str) -> None:
         process = alice.start_on(screen.terminal, "login", "--name", "lab1")
@@ -186,3 +199,144 @@ class TestTheProfiles:
         assert alice.profiles.names() == []
         alice.succeed("login", "--name", "lab1", input=url)
         assert alice.succeed("--server", "lab1", "echo", "hi") == "hi\n"
+
+
+class TestLettingSomebodyIn:
+    """The whole way, over TLS: invite, log in, use, look who is there, revoke."""
+
+    def test_invite_log_in_use_revoke(
+        self, tls_daemon: Twistd, owner: Account, alice: Account
+    ) -> None:
+        line = owner.succeed("invite", "alice", "--chat", "lobby", "--expires", "7d")
+        assert re.fullmatch(r"sockserv://[^/]+/\?pin=sha256:[\w-]{43}&token=[\w-]{43}\n", line)
+        shown = alice.succeed("login", "--name", "lab1", input=line)
+        assert re.fullmatch(r"lab1 is sockserv://[^/]+, as alice\n", shown)
+        profile = alice.profiles.load("lab1")
+        invited = ServerUrl.parse(line.strip())
+        assert profile.next_token is None
+        assert profile.url.pin == invited.pin
+        assert profile.url.token not in (None, invited.token)
+
+        assert alice.succeed("--server", "lab1", "echo", "--upper", "grüße") == "GRÜSSE\n"
+        whoami = json.loads(alice.succeed("--server", "lab1", "whoami", "--json"))
+        assert (whoami["name"], whoami["permissions"]) == ("alice", ["chat", "echo"])
+        (listed,) = map(json.loads, owner.succeed("identities", "--json").splitlines())
+        (credential,) = listed["credentials"]
+        assert credential["name"] == whoami["login"]["credential"]
+        assert credential["expires"] is not None
+        refused = alice.run("--server", "lab1", "invite", "mallory")
+        assert refused.returncode == 4
+
+        again = alice.run("login", "--name", "again", input=line)
+        assert again.returncode == 4
+        assert "an invitation is good for one login" in again.stderr
+
+        assert owner.succeed("revoke", "alice") == "alice is revoked\n"
+        late = alice.run("--server", "lab1", "ping")
+        assert late.returncode == 4
+        assert "lab1" in late.stderr
+        assert owner.succeed("identities") == ""
+        for secret in (invited.token, profile.url.token):
+            assert secret is not None
+            assert secret not in late.stderr + again.stderr + tls_daemon.output
+
+    def test_somebody_who_is_cut_off_in_the_middle(
+        self, tls_daemon: Twistd, owner: Account, alice: Account
+    ) -> None:
+        alice.succeed("login", "--name", "lab1", input=owner.succeed("invite", "alice"))
+        process = alice.start("--server", "lab1", "ping", "--count", "0", "--interval", "0.01")
+        assert process.stdout is not None
+        assert process.stdout.readline().endswith(b", as alice\n")
+        owner.succeed("revoke", "alice")
+        _, errors = process.communicate(timeout=DEADLINE_SECONDS)
+        assert process.returncode in (4, 5)
+        assert b"revoked" in errors
+
+    def test_an_admin_from_elsewhere(
+        self, tls_daemon: Twistd, owner: Account, alice: Account
+    ) -> None:
+        bob = owner.succeed("invite", "bob", "--admin")
+        alice.succeed("login", "--name", "lab1", input=bob)
+        line = alice.succeed("--server", "lab1", "invite", "王小明")
+        ours, theirs = alice.profiles.load("lab1").url, ServerUrl.parse(line.strip())
+        assert (theirs.address, theirs.pin) == (ours.address, ours.pin)
+        owner.succeed("login", "--name", "家", input=line)
+        assert "as 王小明" in owner.succeed("--server", "家", "ping", "--count", "1")
+        assert "王小明" in alice.succeed("--server", "lab1", "identities")
+
+    def test_another_line(self, tls_daemon: Twistd, owner: Account, alice: Account) -> None:
+        owner.succeed("invite", "alice")
+        taken = owner.run("invite", "alice")
+        assert taken.returncode == 1
+        assert "`sockserv invite --again alice`" in taken.stderr
+        line = owner.succeed("invite", "--again", "alice")
+        alice.succeed("login", "--name", "lab1", input=line)
+        (listed,) = map(json.loads, owner.succeed("identities", "--json").splitlines())
+        assert len(listed["credentials"]) == 2
+
+    def test_many_log_in_at_once(self, tls_daemon: Twistd, owner: Account, tmp_path: Path) -> None:
+        lines = [owner.succeed("invite", f"user{n}") for n in range(4)]
+        accounts = [Account(tmp_path / f"config{n}", tmp_path / "none") for n in range(4)]
+        processes = [
+            account.start("login", line.strip(), "--name", "lab1")
+            for account, line in zip(accounts, lines, strict=True)
+        ]
+        for process in processes:
+            assert process.communicate(timeout=DEADLINE_SECONDS)[1] == b""
+        for n, account in enumerate(accounts):
+            assert f", as user{n}\n" in account.succeed("--server", "lab1", "ping", "-c", "1")
+
+    @pytest.mark.parametrize("seconds", [0.0, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6])
+    def test_a_login_that_is_killed_loses_nothing(
+        self, tls_daemon: Twistd, owner: Account, alice: Account, seconds: float
+    ) -> None:
+        line = owner.succeed("invite", "alice")
+        process = alice.start("login", line.strip(), "--name", "lab1")
+        with suppress(subprocess.TimeoutExpired):
+            process.communicate(timeout=seconds)
+        process.kill()
+        process.communicate()
+        if not alice.profiles.names():
+            alice.succeed("login", "--name", "lab1", input=line)
+        assert alice.succeed("--server", "lab1", "echo", "hi") == "hi\n"
+        assert alice.profiles.load("lab1").next_token is None
+
+
+def test_a_password(
+    twistd: Callable[..., Twistd], state: Path, tmp_path: Path, owner: Account, screen: Screen
+) -> None:
+    passwords = tmp_path / "passwords"
+    passwords.write_text("al:guess me\n")
+    arguments = ("--listen", ANY_PORT, "--state", str(state), "--auth", f"file:{passwords}")
+    (url,) = twistd(*arguments).wait_until_listening(state).listening
+    with (state / "identities.toml").open("a") as identities:
+        identities.write("[al]\necho = true\npassword = true\n")
+    until(lambda: owner.succeed("identities"))
+
+    def type_password(*command: str) -> int:
+        process = owner.start_on(screen.terminal, *command)
+        asked = screen.shown.count(b"Password of al")
+        until(lambda: screen.shown.count(b"Password of al") > asked)
+        screen.type(b"guess me\n")
+        return process.wait(DEADLINE_SECONDS)
+
+    assert type_password("login", url, "--name", "lab1", "--user", "al") == 0
+    assert b", as al\r\n" in screen.shown
+    assert type_password("--server", "lab1", "echo", "hello") == 0
+    assert b"hello\r\n" in screen.shown
+    assert b"guess me" not in screen.shown
+    nobody_to_ask = owner.run("--server", "lab1", "echo", "hello")
+    assert nobody_to_ask.returncode == 2
+    assert "there is no terminal to ask at: Password of al at lab1" in nobody_to_ask.stderr
+
+
+def test_a_daemon_for_this_machine_only(
+    twistd: Callable[..., Twistd], state: Path, owner: Account, alice: Account
+) -> None:
+    twistd("--listen", ANY_PORT, "--state", str(state)).wait_until_listening(state)
+    invited = owner.run("invite", "alice")
+    assert invited.returncode == 0
+    assert "for this machine only" in invited.stderr
+    assert invited.stdout.startswith("tcp://127.0.0.1:")
+    alice.succeed("login", "--name", "lab1", input=invited.stdout)
+    assert alice.succeed("--server", "lab1", "echo", "hi") == "hi\n"
