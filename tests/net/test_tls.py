@@ -77,7 +77,8 @@ class Pair:
     @property
     def ends(self) -> tuple[type[BaseException] | None, ...]:
         """How the client's connection and the server's have ended."""
-        return tuple(side.end and side.end.type for side in (self.client, self.server))
+        ends = (self.client.end, self.server.end)
+        return tuple(None if end is None else end.type for end in ends)
 
 
 @pytest.fixture(scope="module")
