@@ -13,6 +13,7 @@ The tree::
     │   ├── MessageTooLarge     the arguments or the result exceed what the peer accepts
     │   ├── ReplyTooLarge       the answer is larger than the caller agreed to collect
     │   ├── UnexpectedResult    the result is not of the class that the caller expects
+    │   ├── FileBroken          a file became shorter, or unreadable, while it was sent
     │   └── CallEnded           more was sent in a call that has been answered already
     ├── ConnectionEnded         the connection ended before the call did: its outcome is not known
     ├── ProtocolError           the peer broke the protocol, and the connection is closed for it
@@ -53,6 +54,7 @@ __all__ = [
     "ConnectError",
     "ConnectionEnded",
     "DeadlineExceeded",
+    "FileBroken",
     "GoodbyeCode",
     "InternalError",
     "InvalidArgument",
@@ -115,6 +117,10 @@ class ReplyTooLarge(LocalError):
 
 class UnexpectedResult(LocalError):
     """The call succeeded, but its result is not of the class that the caller expects."""
+
+
+class FileBroken(LocalError):
+    """A file became shorter, or unreadable, while it was sent: what was sent of it last is not its content."""
 
 
 class CallEnded(LocalError):

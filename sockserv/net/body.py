@@ -11,7 +11,7 @@ from twisted.internet.defer import Deferred
 from sockserv.errors import BodyTooLarge
 
 if TYPE_CHECKING:
-    from sockserv.net.calls import RunningCall
+    from sockserv.net.running import RunningCall
 
 __all__ = ["Body"]
 
@@ -59,6 +59,19 @@ class Body:
     async def take(self) -> tuple[int, bytes] | None:
         """The next piece with the number of its stream; None at the end."""
         return self._pop() or await self._take()
+
+    async def take_all(self) -> list[tuple[int, bytes]] | None:
+        """All pieces that have come by now, at least one, each as `take` gives it; None at the end.
+
+        Credit is given for all of them at once: for who takes them to a thread, while more come.
+        """
+        taken = await self.take()
+        if taken is None:
+            return None
+        pieces = [taken]
+        while (taken := self._pop()) is not None:
+            pieces.append(taken)
+        return pieces
 
     async def read(self, *, max_bytes: int) -> bytes:
         """All that is left of the body, in one piece.

@@ -6,17 +6,21 @@ one object, freed as soon as it is answered.
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Final
 
 from msgspec import Raw
 from twisted.internet.defer import Deferred
-from twisted.internet.interfaces import IDelayedCall, IReactorTime
+from twisted.internet.interfaces import IReactorTime
 
-from sockserv.errors import CallCancelled, CallEnded, DeadlineExceeded, UnexpectedResult
+from sockserv.errors import (
+    CallCancelled,
+    CallEnded,
+    DeadlineExceeded,
+    UnexpectedResult,
+)
 from sockserv.net.body import Body
-from sockserv.wire.calls import CallState
+from sockserv.net.running import RunningCall
 from sockserv.wire.messages import NOTHING, decode_value
 
 if TYPE_CHECKING:
@@ -25,58 +29,8 @@ if TYPE_CHECKING:
 __all__ = ["IncomingCall", "OutgoingCall"]
 
 _HELD_BELOW_BYTES: Final = 16 * 1024
-_FILE_PIECE_BYTES: Final = 256 * 1024
-_MIN_PIECE_BYTES: Final = 256
-"""A piece that waits to be sent counts for no less: its message and a view of it take memory, too."""
 
 _NULL: Final = Raw(b"null")
-
-
-class RunningCall(CallState, eq=False):
-    """What both sides of a call can do; `peer` is the connection that it runs on."""
-
-    peer: Peer = None  # type: ignore[assignment]  # set before anybody sees the call
-    _drained: list[Deferred[None]] | None = None
-    _timer: IDelayedCall | None = None
-
-    async def _send(self, data: bytes, stream: int) -> None:
-        """Hand bytes to the connection; waits while too many of this call are unsent."""
-        peer = self.peer
-        peer.send(self, data, stream=stream)
-        limit = peer.settings.limits.send_buffer_bytes
-        while self._unsent_cost > limit and not self.is_ended:
-            waiting: Deferred[None] = Deferred()
-            if self._drained is None:
-                self._drained = []
-            self._drained.append(waiting)
-            await waiting
-
-    @property
-    def _unsent_cost(self) -> int:
-        """What waits to be sent, in bytes; of tiny pieces it is not their bytes that count."""
-        return max(self.queued_bytes, _MIN_PIECE_BYTES * len(self.queue or ()))
-
-    def on_drained(self) -> None:
-        """Some queued bytes have gone; lets those go on who wait for it."""
-        if self._drained and self._unsent_cost * 2 <= self.peer.settings.limits.send_buffer_bytes:
-            self._wake_senders()
-
-    def _wake_senders(self) -> None:
-        drained, self._drained = self._drained, None
-        for waiting in drained or ():
-            if not waiting.called:
-                waiting.callback(None)
-
-    def _start_timer(self, seconds: float, expire: Callable[[], None]) -> None:
-        self._timer = self.peer.settings.clock.callLater(seconds, expire)
-
-    def stop_timer(self) -> None:
-        """The call has ended: its deadline means nothing any more."""
-        timer = self._timer
-        if timer is not None:
-            self._timer = None
-            if timer.active():
-                timer.cancel()
 
 
 class IncomingCall(RunningCall, eq=False):
@@ -179,29 +133,14 @@ class IncomingCall(RunningCall, eq=False):
             self.peer.send(self, held)
         self._held = data
 
-    async def send_file(self, file: int, *, offset: int = 0, count: int | None = None) -> int:
-        """Send `count` bytes (None: all) of the open file `file` from `offset` on.
-
-        Returns how many there were: fewer than `count` when the file ends before.
-        """
-        sent = 0
-        while count is None or sent < count:
-            size = _FILE_PIECE_BYTES if count is None else min(_FILE_PIECE_BYTES, count - sent)
-            piece = await self.in_thread(os.pread, file, size, offset + sent)
-            if not piece:
-                break
-            sent += len(piece)
-            await self.send(piece)
-        return sent
-
-    async def in_thread(self, function: Callable[..., Any], *args: Any) -> Any:
-        """Call a blocking function in a thread, and wait for what it returns."""
-        in_thread = self.peer.settings.in_thread
-        assert in_thread is not None, "a side with services has threads for them"
-        return await in_thread(function, *args)
-
     def note(self, *, rule: str | None = None, **facts: Any) -> None:
         """Nobody listens here: an audited call has its own."""
+
+    def _send_held(self) -> None:
+        held = self._held
+        if held:
+            self._held = b""
+            self.peer.send(self, held)
 
     def before_step(self) -> None:
         """The handler is about to run."""
@@ -211,10 +150,7 @@ class IncomingCall(RunningCall, eq=False):
     def after_step(self) -> None:
         """The handler waits for something: what it has sent must go out."""
         self._is_stepping = False
-        held = self._held
-        if held:
-            self._held = b""
-            self.peer.send(self, held)
+        self._send_held()
         self.peer.release()
 
     def reply(self, result: Raw) -> None:

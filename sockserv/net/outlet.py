@@ -9,7 +9,7 @@ brings its outlet. Every other one (a wrapper, a link in memory) gets the plain 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Protocol
+from typing import Protocol, cast
 
 from twisted.internet.address import IPv4Address, IPv6Address
 from twisted.internet.interfaces import (
@@ -22,7 +22,9 @@ from twisted.internet.interfaces import (
 from twisted.internet.tcp import Connection as TCPConnection
 from zope.interface import implementer
 
+from sockserv.net.bulk import CAN_SEND_FILES, bytes_of, send_mixed
 from sockserv.net.slots import SlotQueue
+from sockserv.wire.calls import FileSpan
 from sockserv.wire.connection import Connection
 from sockserv.wire.outbox import TURN_BYTES, Buffer
 
@@ -47,6 +49,9 @@ class Outlet(Protocol):
 
     is_blocked: bool
     """Whether nothing should be written until `refill` is called."""
+
+    takes_spans: bool
+    """Whether bytes may be written that lie in a file."""
 
     def write(self, buffers: Sequence[Buffer], size: int) -> None:
         """Send `size` bytes; what cannot go out at once is kept, and `is_blocked` becomes true."""
@@ -81,6 +86,8 @@ class SocketOutlet:
     the socket is writable.
     """
 
+    takes_spans = CAN_SEND_FILES
+
     __slots__ = ("_refill", "_send", "_sendmsg", "_transport", "_unsent", "is_blocked")
 
     def __init__(self, transport: TCPConnection, refill: Callable[[], None]) -> None:
@@ -100,20 +107,37 @@ class SocketOutlet:
             if size <= _JOIN_BELOW_BYTES or len(buffers) > _MAX_BUFFERS:
                 # All of it at once, however small the pieces: what is left for the next turn, though the
                 # socket would take it, piles up when each turn brings more requests.
-                buffers = [b"".join(buffers)]
-                sent = self._send(buffers[0])
+                data = b"".join(cast("Sequence[bytes]", buffers))
+                buffers = [data]
+                sent = self._send(data)
             else:
-                sent = self._sendmsg(buffers)
+                sent = self._sendmsg(buffers)  # type: ignore[arg-type]  # see TypeError
         except BlockingIOError:
             sent = 0
+        except TypeError:
+            # To look first whether something lies in a file would slow everything else down.
+            sent = self._write_mixed(buffers)
         except OSError:
-            # The transport will find the same error, and knows what to do with it.
-            self._transport.write(b"".join(buffers))
-            self.is_blocked = True
-            return
+            sent = self._meet_error(buffers)
         if sent < size:
             self._unsent = _rest(buffers, sent)
             self.yield_turn()
+
+    def _write_mixed(self, buffers: Sequence[Buffer]) -> int:
+        """Send what lies in memory and in files; returns how much the socket took."""
+        try:
+            return send_mixed(self._transport.getHandle(), buffers)
+        except BlockingIOError:
+            return 0
+        except OSError:
+            return self._meet_error(buffers)
+
+    def _meet_error(self, buffers: Sequence[Buffer]) -> int:
+        """The transport will find the same error, and knows what to do with it; nothing is left for us."""
+        data = b"".join(map(bytes_of, buffers))
+        self._transport.write(data)
+        self.is_blocked = True
+        return len(data)
 
     def on_received(self, size: int) -> None:
         """Ask for more at once while there is as much, and for less when there is not."""
@@ -155,6 +179,8 @@ class SocketOutlet:
 class TransportOutlet:
     """Writes to any transport, and stops when the transport says that its buffer is full."""
 
+    takes_spans = False
+
     __slots__ = ("_is_paused", "_refill", "_transport", "is_blocked")
 
     def __init__(self, transport: ITransport, refill: Callable[[], None]) -> None:
@@ -165,7 +191,7 @@ class TransportOutlet:
 
     def write(self, buffers: Sequence[Buffer], size: int) -> None:
         """Write; the transport pauses us when that was enough."""
-        self._transport.write(b"".join(buffers))
+        self._transport.write(b"".join(cast("Sequence[bytes]", buffers)))
 
     def on_received(self, size: int) -> None:
         """How much such a transport reads at once is its own affair."""
@@ -239,6 +265,7 @@ def _rest(buffers: Sequence[Buffer], sent: int) -> list[Buffer]:
     """What is left of the buffers after the first `sent` bytes."""
     for index, buffer in enumerate(buffers):
         if sent < len(buffer):
-            return [memoryview(buffer)[sent:], *buffers[index + 1 :]]
+            rest = buffer if isinstance(buffer, FileSpan) else memoryview(buffer)
+            return [rest[sent:], *buffers[index + 1 :]]
         sent -= len(buffer)
     return []

@@ -38,7 +38,7 @@ from sockserv.net.outlet import Outlet, outlet_for, pump
 from sockserv.net.settings import PeerSettings
 from sockserv.net.slots import SlotQueue
 from sockserv.wire import events
-from sockserv.wire.calls import CallState
+from sockserv.wire.calls import CallState, FileSpan
 from sockserv.wire.connection import Connection, Phase
 from sockserv.wire.messages import NOTHING, Hello, printable
 
@@ -51,7 +51,7 @@ _LINGER_SECONDS: Final = 2.0
 class Peer(Protocol):
     """One side of a live connection.
 
-    `identity` is who logged in, None before that; `hello` the peer's introduction, None before it.
+    `identity` is who logged in, `hello` the peer's introduction, `outlet` where our bytes go; each None when there is none.
     """
 
     _log = Logger()
@@ -71,7 +71,7 @@ class Peer(Protocol):
             incoming_class=IncomingCall,
             outgoing_class=OutgoingCall,
         )
-        self._outlet: Outlet | None = None
+        self.outlet: Outlet | None = None
         # How many turns hold back the output, and whose readers are woken at the end of a delivery.
         self._depth = 0
         self._wakes: list[Body] = []
@@ -92,16 +92,16 @@ class Peer(Protocol):
     def connectionMade(self) -> None:
         """Introduce ourselves."""
         assert self.transport is not None
-        self._outlet = outlet_for(self.transport, self._refill)
+        self.outlet = outlet_for(self.transport, self._refill)
         self.connection.start(self.settings.agent)
         self.settings.on_made(self)
         self.flush()
 
     def dataReceived(self, data: bytes) -> None:
         """Act on what the peer sent, then send what came of it."""
-        if self._is_closing or self._outlet is None:
+        if self._is_closing or self.outlet is None:
             return
-        self._outlet.on_received(len(data))
+        self.outlet.on_received(len(data))
         self._depth += 1
         try:
             for event in self.connection.receive(data):
@@ -128,7 +128,7 @@ class Peer(Protocol):
         if self._linger is not None and self._linger.active():
             self._linger.cancel()
         self._is_closing = True
-        self._outlet = None
+        self.outlet = None
         how = "was closed by the peer" if reason.check(ConnectionDone) else "broke off"
         ended = ConnectionEnded(f"the connection {how}")
         ended.__cause__ = reason.value  # why there is no TLS with the peer, for one
@@ -252,7 +252,9 @@ class Peer(Protocol):
 
     # Bodies, both ways
 
-    def send(self, call: CallState, data: bytes, *, stream: int = 0, end: bool = False) -> None:
+    def send(
+        self, call: CallState, data: bytes | FileSpan, *, stream: int = 0, end: bool = False
+    ) -> None:
         """Send the next bytes of a call's body when its turn comes."""
         self.connection.send(call, data, stream=stream, end=end)
         self.flush()
@@ -275,7 +277,7 @@ class Peer(Protocol):
 
     def flush(self) -> None:
         """Send what can be sent."""
-        outlet = self._outlet
+        outlet = self.outlet
         if self._depth or outlet is None:
             return
         connection = self.connection
@@ -287,7 +289,7 @@ class Peer(Protocol):
             self._too_slow()
         elif self._is_closing:
             if not outlet.is_blocked:
-                self._outlet = None
+                self.outlet = None
                 outlet.close()
         elif self._is_draining and not self.has_calls:
             self._lose()
@@ -334,7 +336,7 @@ class Peer(Protocol):
     def abort(self) -> None:
         """Cut the connection without another word."""
         self._is_closing = True
-        self._outlet = None
+        self.outlet = None
         if self.transport is not None:
             ITCPTransport(self.transport).abortConnection()
 

@@ -17,7 +17,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Sequence
 from contextlib import suppress
-from typing import Any, Final
+from typing import Any, Final, cast
 from typing import Protocol as Interface
 
 from OpenSSL import SSL
@@ -233,7 +233,9 @@ class TlsTransport(Protocol, OutletSource):
 
     def encrypt(self, buffers: Sequence[Buffer], size: int) -> None:
         """Send; to be called when the connection is open and not blocked."""
-        view = memoryview(buffers[0] if len(buffers) == 1 else b"".join(buffers))
+        # Files are sent by sockets alone.
+        pieces = cast("Sequence[bytes]", buffers)
+        view = memoryview(pieces[0] if len(pieces) == 1 else b"".join(pieces))
         sent = 0
         try:
             while sent < size:
@@ -358,6 +360,8 @@ class TlsTransport(Protocol, OutletSource):
 
 class _TlsOutlet:
     """Where the bytes of a TLS transport's protocol go."""
+
+    takes_spans = False
 
     __slots__ = ("_raw", "_transport", "is_blocked", "refill")
 

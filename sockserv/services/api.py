@@ -66,6 +66,9 @@ class Body(Protocol):
     async def take(self) -> tuple[int, bytes] | None:
         """The next piece with the number of its stream; None at the end."""
 
+    async def take_all(self) -> list[tuple[int, bytes]] | None:
+        """All pieces that have come by now, at least one; None at the end. For who takes them to a thread."""
+
 
 class Call(Protocol[A_co]):
     """One request, while it is being answered.

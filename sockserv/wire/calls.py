@@ -3,20 +3,36 @@
 from __future__ import annotations
 
 from collections import deque
+from typing import Any
 
 from msgspec import Struct
 
 from sockserv.errors import GoodbyeCode, ProtocolError
 from sockserv.wire.messages import Data, Open, Reply
 
-__all__ = ["CallState", "CallTable", "Outgoing"]
+__all__ = ["CallState", "CallTable", "FileSpan", "Outgoing"]
+
+
+class FileSpan(Struct, frozen=True):
+    """Bytes that lie in an open file: they can be counted and cut. Who sends them knows what `file` is."""
+
+    file: Any
+    offset: int
+    size: int
+
+    def __len__(self) -> int:
+        return self.size
+
+    def __getitem__(self, part: slice) -> FileSpan:
+        start, stop, _ = part.indices(self.size)
+        return FileSpan(self.file, self.offset + start, stop - start)
 
 
 class Outgoing(Struct, gc=False):
     """A message with a body that waits for its call's turn and credit."""
 
     message: Data | Reply
-    body: memoryview
+    body: memoryview | FileSpan
 
 
 class CallState(Struct, eq=False):

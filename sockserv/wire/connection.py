@@ -151,6 +151,15 @@ class Connection(Receiver):
             self._outbox.drop(call)
             self._outbox.put_control(Cancel(call.number))
 
+    def drop_unsent(self, call: CallState) -> None:
+        """Forget what is still unsent of a call's body: its sender is told, and ends the call."""
+        self._outbox.drop(call)
+        self.note_drained(call)
+
+    def note_drained(self, call: CallState) -> None:
+        """Have a call told that bytes of it have gone, though it has none in the queue."""
+        self._outbox.drained.append(call)
+
     def consume(self, call: CallState, count: int) -> bool:
         """The user has consumed `count` bytes of the peer's body: let it send as many more.
 

@@ -17,7 +17,7 @@ from __future__ import annotations
 from collections import deque
 from typing import Final, TypeAlias
 
-from sockserv.wire.calls import CallState, Outgoing
+from sockserv.wire.calls import CallState, FileSpan, Outgoing
 from sockserv.wire.messages import (
     Data,
     Message,
@@ -30,10 +30,12 @@ from sockserv.wire.messages import (
 
 __all__ = ["TURN_BYTES", "Buffer", "Outbox"]
 
-Buffer: TypeAlias = bytes | memoryview
+Buffer: TypeAlias = bytes | memoryview | FileSpan
 
 _SMALL_BODY_BYTES = 4 * 1024
 _LITTLE_WAITING_BYTES = 64 * 1024
+_FRAMES_TO_A_SPAN = 4
+"""How many times as large a frame of a file is: its header and its body each cost a call of the system."""
 TURN_BYTES: Final = 256 * 1024
 """About how many bytes go out in one go, before others have their turn."""
 
@@ -45,6 +47,7 @@ class Outbox:
         "_frames",
         "_ready",
         "_small_body_bytes",
+        "_span_bytes",
         "drained",
         "ended",
         "frame_body_bytes",
@@ -53,7 +56,7 @@ class Outbox:
     )
 
     def __init__(self, frame_body_bytes: int) -> None:
-        self.limit_frames(frame_body_bytes)
+        self.limit_frames(frame_body_bytes, frame_body_bytes)
         self.unsent_bytes = 0
         self.taken_bytes = 0
         self._frames: list[Buffer] = []
@@ -62,10 +65,11 @@ class Outbox:
         self.drained: list[CallState] = []
         self.ended: list[CallState] = []
 
-    def limit_frames(self, frame_body_bytes: int) -> None:
-        """Put no more than this into the body of one frame from now on."""
-        self.frame_body_bytes = frame_body_bytes
-        self._small_body_bytes = min(frame_body_bytes, _SMALL_BODY_BYTES)
+    def limit_frames(self, frame_body_bytes: int, max_body_bytes: int) -> None:
+        """Put no more than this into the body of one frame from now on; the peer accepts `max_body_bytes`."""
+        self.frame_body_bytes = min(frame_body_bytes, max_body_bytes)
+        self._small_body_bytes = min(self.frame_body_bytes, _SMALL_BODY_BYTES)
+        self._span_bytes = min(frame_body_bytes * _FRAMES_TO_A_SPAN, max_body_bytes)
 
     @property
     def is_empty(self) -> bool:
@@ -103,13 +107,14 @@ class Outbox:
             message.size = size
             call.send_credit -= size
             header = encode_header(message)
-            frame = pack_length(len(header)) + header + body
+            frame = pack_length(len(header)) + header + body  # type: ignore[operator]
             self._frames.append(frame)
             self.unsent_bytes += len(frame)
             return True
         if call.queue is None:
             call.queue = deque()
-        call.queue.append(Outgoing(message, memoryview(body)))
+        kept = body if isinstance(body, FileSpan) else memoryview(body)
+        call.queue.append(Outgoing(message, kept))
         call.queued_bytes += size
         self._make_ready(call)
         return False
@@ -170,7 +175,9 @@ class Outbox:
             return
         first = queue[0]
         body = first.body
-        size = min(len(body), call.send_credit, self.frame_body_bytes)
+        is_span = body.__class__ is FileSpan
+        limit = self._span_bytes if is_span else self.frame_body_bytes
+        size = min(len(body), call.send_credit, limit)
         call.send_credit -= size
         call.queued_bytes -= size
         if size < len(body):

@@ -210,7 +210,7 @@ class Receiver:
                 f"this side speaks version {PROTOCOL_VERSION}",
             )
         self.peer_limits = hello.limits
-        self._outbox.limit_frames(min(self._limits.frame_body_bytes, hello.limits.max_body_bytes))
+        self._outbox.limit_frames(self._limits.frame_body_bytes, hello.limits.max_body_bytes)
         if self._auth:
             self.phase = Phase.AWAITING_LOGIN
         else:

@@ -41,7 +41,7 @@ from sockserv.wire.messages import (
     encode_value,
 )
 from tests.fuzz.conversations import Conversation, cut, spoiled
-from tests.wire.sides import Side, joined
+from tests.wire.sides import Side, in_one_piece, joined
 
 __all__ = ["TARGETS", "Target"]
 
@@ -124,8 +124,7 @@ class _Driver:
 
     def _take(self) -> None:
         while buffers := self._connection.data_to_send():
-            for buffer in buffers:
-                self._sent += buffer
+            self._sent += in_one_piece(buffers)
         self._connection.take_drained()
 
     def _on_event(self, event: Any) -> None:

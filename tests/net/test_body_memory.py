@@ -10,7 +10,7 @@ from typing import Any, cast
 import pytest
 
 from sockserv.net.body import Body
-from sockserv.net.calls import RunningCall
+from sockserv.net.running import RunningCall
 
 WINDOW_BYTES = 32 * 1024
 

@@ -21,23 +21,25 @@ from sockserv.server import Server
 from sockserv.services.echo import Echo
 from sockserv.testing import frame, split_frames
 from sockserv.trust import Anonymous, Identity
-from sockserv.wire.outbox import Buffer
 
 EVERYTHING = 10**9
 
 
 class FakeSocket:
-    """A socket that takes as many bytes at each call as the test says: 0 is `EAGAIN`, an error is raised."""
+    """A socket that takes as many bytes at each call as the test says: 0 is `EAGAIN`, an error is raised.
+
+    It has no descriptor, so that files are read to be sent on it.
+    """
 
     def __init__(self, takes: Iterable[int | OSError] = ()) -> None:
         self._takes: Iterator[int | OSError] = iter(takes)
         self.sent = b""
         self.calls: list[str] = []
 
-    def send(self, data: Buffer) -> int:
+    def send(self, data: bytes | memoryview) -> int:
         return self._take("send", bytes(data)) if len(bytes(data)) else 0
 
-    def sendmsg(self, buffers: Sequence[Buffer]) -> int:
+    def sendmsg(self, buffers: Sequence[bytes | memoryview], *more: object) -> int:
         assert len(buffers) <= 1024, "more than IOV_MAX"
         return self._take("sendmsg", b"".join(buffers))
 
@@ -52,7 +54,7 @@ class FakeSocket:
         return min(take, len(data))
 
     def fileno(self) -> int:
-        return 99
+        return -1
 
     def shutdown(self, how: int) -> None:
         self.calls.append({socket.SHUT_WR: "shutdown writing", socket.SHUT_RDWR: "shutdown"}[how])

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import struct
 from collections.abc import Iterable, Iterator
-from typing import Any
+from typing import Any, cast
 
 import attrs
 import msgspec
@@ -17,6 +17,7 @@ from sockserv.wire import events
 from sockserv.wire.calls import CallState
 from sockserv.wire.connection import Connection, Role
 from sockserv.wire.messages import NOTHING, encode_value
+from sockserv.wire.outbox import Buffer
 
 
 @attrs.frozen
@@ -25,6 +26,11 @@ class Frame:
 
     header: dict[str, Any]
     body: bytes = b""
+
+
+def in_one_piece(buffers: Iterable[Buffer]) -> bytes:
+    """Buffers that all lie in memory, in one piece."""
+    return b"".join(cast("Iterable[bytes]", buffers))
 
 
 def frame_bytes(header: str | dict[str, Any], body: bytes = b"") -> bytes:
@@ -110,7 +116,7 @@ class Side:
         """All that the side sends when its transport takes everything."""
         stream = bytearray()
         while buffers := self.connection.data_to_send():
-            stream += b"".join(buffers)
+            stream += in_one_piece(buffers)
         self.connection.take_drained()
         return split_frames(bytes(stream))
 

@@ -15,7 +15,7 @@ from sockserv.errors import CallError, GoodbyeCode, InternalError, MessageTooLar
 from sockserv.limits import Limits
 from sockserv.wire.connection import Connection, Phase, Role
 from sockserv.wire.messages import encode_value
-from tests.wire.sides import HELLO, Frame, Side, frame, frame_bytes
+from tests.wire.sides import HELLO, Frame, Side, frame, frame_bytes, in_one_piece
 
 # What a server and a client make of each message in each phase: an event, nothing, or the code of
 # the goodbye. A server has call 1 of the client open and has opened call 2, a client the same calls
@@ -326,7 +326,7 @@ def test_an_error_reaches_its_caller_whatever_it_says(error: CallError) -> None:
     caller.do("open", op="x")
     callee.receive(frame("open", call=1, op="x"))
     callee.connection.fail(callee.calls[1], error)
-    stream = b"".join(callee.connection.data_to_send())
+    stream = in_one_piece(callee.connection.data_to_send())
     assert len(stream) <= 4 + 4096
     (failed,) = caller.receive(stream)
     assert (failed["event"], failed["code"], failed["details"]) == ("failed", "internal", {})
@@ -335,7 +335,7 @@ def test_an_error_reaches_its_caller_whatever_it_says(error: CallError) -> None:
 def test_a_goodbye_fits_whatever_it_says() -> None:
     side = Side()
     side.connection.goodbye(GoodbyeCode.INTERNAL, "\0" * 10_000)
-    assert len(b"".join(side.connection.data_to_send())) <= 4 + 4096
+    assert len(in_one_piece(side.connection.data_to_send())) <= 4 + 4096
 
 
 # The program that uses a connection
@@ -435,5 +435,5 @@ def test_what_is_sent_is_what_is_counted() -> None:
     connection = Connection(Role.CLIENT, Limits())
     connection.start("x")
     unsent = connection.unsent_bytes
-    assert unsent == len(b"".join(connection.data_to_send())) == connection.taken_bytes
+    assert unsent == len(in_one_piece(connection.data_to_send())) == connection.taken_bytes
     assert connection.unsent_bytes == 0

@@ -10,7 +10,7 @@ import pytest
 from sockserv.wire.calls import CallState
 from sockserv.wire.messages import Data, Open, Ping, Reply
 from sockserv.wire.outbox import Outbox
-from tests.wire.sides import Frame, split_frames
+from tests.wire.sides import Frame, in_one_piece, split_frames
 
 FRAME_BODY_BYTES = 1000
 FAR_ABOVE_ALL_CREDIT = 10**9
@@ -28,7 +28,7 @@ def take(outbox: Outbox) -> list[Frame]:
     """One turn; checks the accounts."""
     unsent = outbox.unsent_bytes
     taken = outbox.taken_bytes
-    stream = b"".join(outbox.take())
+    stream = in_one_piece(outbox.take())
     assert len(stream) >= unsent
     assert outbox.taken_bytes - taken == len(stream)
     assert outbox.unsent_bytes == 0
@@ -133,7 +133,7 @@ def test_a_take_is_bounded() -> None:
     outbox = make_outbox(64 * 1024)
     put(outbox, make_call(1), bytes(10_000_000))
     for _ in range(3):
-        assert 256 * 1024 <= len(b"".join(outbox.take())) < 330 * 1024
+        assert 256 * 1024 <= len(in_one_piece(outbox.take())) < 330 * 1024
 
 
 def test_control_messages_go_first() -> None:
@@ -217,7 +217,7 @@ def test_whose_queue_has_shrunk() -> None:
 
 def test_the_frames_shrink_to_what_the_peer_accepts() -> None:
     outbox, call = make_outbox(), make_call(1)
-    outbox.limit_frames(10)
+    outbox.limit_frames(10, 10)
     assert not put(outbox, call, bytes(25))
     assert [len(frame.body) for frame in take_all(outbox)] == [10, 10, 5]
 
@@ -231,7 +231,9 @@ def test_many_single_bytes_cost_one_pass() -> None:
     for _ in range(len(body)):
         outbox.add_credit(call, 1)
         assert call.queue is not None
-        assert call.queue[0].body.obj is body
+        waiting = call.queue[0].body
+        assert isinstance(waiting, memoryview)
+        assert waiting.obj is body
         received += b"".join(frame.body for frame in take_all(outbox))
     assert received == body
 

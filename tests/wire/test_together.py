@@ -13,6 +13,7 @@ from sockserv.wire import events
 from sockserv.wire.calls import CallState
 from sockserv.wire.connection import Connection, Role
 from sockserv.wire.messages import encode_value
+from tests.wire.sides import in_one_piece
 
 
 class Talker:
@@ -83,8 +84,7 @@ class Talker:
     def pump(self) -> None:
         """Put what can be sent on the way."""
         while buffers := self.connection.data_to_send():
-            for buffer in buffers:
-                self.on_the_way += buffer
+            self.on_the_way += in_one_piece(buffers)
         self.connection.take_drained()
 
     def receive(self, delivery: bytes) -> None:

@@ -1,0 +1,240 @@
+"""Files on their way to a peer, without a copy in this process where the system can do that.
+
+Bytes that are in the system's memory already go from there to the socket (`os.sendfile`), for plain TCP and
+Unix sockets. What lies on a disk is read in a thread, and what goes through TLS or another wrapper is read into memory.
+
+Invariants:
+
+1. The reactor never waits for a disk: it touches only bytes that were in the system's memory a moment ago. (What the
+   system throws out between that moment and the sending costs one read.)
+2. A frame whose size was announced gets that many bytes, whatever happens to the file: zeros if need be, and then the
+   sender is told, so that the call does not end well. No more than one turn (`TURN_BYTES`) is made of zeros.
+3. A descriptor of our own is read from, for as long as a byte of the file is to be sent: its user may close theirs,
+   and the number may be given to another file.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import socket
+import sys
+from collections.abc import Callable, Sequence
+from functools import lru_cache
+from typing import TYPE_CHECKING, Final
+
+from sockserv.wire.calls import FileSpan
+from sockserv.wire.outbox import Buffer
+
+if TYPE_CHECKING:
+    from sockserv.net.running import RunningCall
+
+__all__ = ["CAN_SEND_FILES", "OpenFile", "bytes_of", "send_file", "send_mixed"]
+
+_SPAN_BYTES: Final = 1024 * 1024
+"""How much of a file is handed over at once: it takes no memory, but a broken file is noticed by so much."""
+
+_LEAST_SPAN_BYTES: Final = 64 * 1024
+"""What is smaller is read: an additional call of the system costs more than the copy."""
+
+_PIECE_BYTES: Final = 256 * 1024
+_READ_AHEAD_BYTES: Final = 4 * 1024 * 1024
+_PROBE_STEP_BYTES: Final = 128 * 1024
+"""The system reads files ahead in steps of so much or more."""
+
+_MANY_BUFFERS: Final = 64
+_MORE_FOLLOWS: Final = getattr(socket, "MSG_MORE", 0)
+_NO_WAIT: Final[int | None] = getattr(os, "RWF_NOWAIT", None)
+_FILE_SYSTEMS_IN_MEMORY: Final = frozenset({"tmpfs", "ramfs"})
+
+
+class OpenFile:
+    """A file that is being sent, as a descriptor of our own.
+
+    It is closed when nobody has a piece of it left to send. `unsent_bytes` are those that were handed over and that no
+    socket has taken yet; `on_news` is called when there are none left, or when the file turns out to be broken.
+    """
+
+    descriptor = -1
+
+    def __init__(self, file: int, on_news: Callable[[OpenFile], None]) -> None:
+        self.descriptor = os.dup(file)
+        self.unsent_bytes = 0
+        self.is_broken = False
+        self._on_news = on_news
+
+    def __del__(self) -> None:
+        if self.descriptor >= 0:
+            os.close(self.descriptor)
+
+    def sent(self, count: int) -> None:
+        """A socket has taken so many bytes."""
+        self.unsent_bytes -= count
+        if not self.unsent_bytes:
+            self._on_news(self)
+
+    def broke(self) -> None:
+        """The file cannot give what was announced."""
+        if not self.is_broken:
+            self.is_broken = True
+            self._on_news(self)
+
+    def read(self, offset: int, size: int) -> bytes:
+        """So many bytes, with zeros in place of what is not there."""
+        data = b""
+        if not self.is_broken:
+            with contextlib.suppress(OSError):
+                data = os.pread(self.descriptor, size, offset)
+        if len(data) < size:
+            self.broke()
+            data += bytes(size - len(data))
+        return data
+
+
+async def send_file(call: RunningCall, file: int, offset: int, count: int | None) -> int:
+    """Send a part of an open file as the next bytes of a call's body; returns how many there were.
+
+    Raises `FileBroken` when the file became shorter, or unreadable, behind what was announced of it.
+    """
+    outlet = call.peer.outlet
+    opened = None
+    if outlet is not None and outlet.takes_spans:
+        opened = OpenFile(file, call.on_file_news)
+    at = offset
+    end = sys.maxsize if count is None else offset + count
+    while at < end:
+        span = None if opened is None else _next_span(opened, at, end - at)
+        if span is not None:
+            await call.send_span(span)
+            at += span.size
+            continue
+        piece = await _read(call, file, at, min(end - at, _PIECE_BYTES))
+        if not piece:
+            break
+        await call.send(piece)
+        at += len(piece)
+    if opened is not None:
+        await call.wait_for_file(opened)
+    return at - offset
+
+
+def _next_span(opened: OpenFile, at: int, left: int) -> FileSpan | None:
+    """What can go to a socket as it is; None if the next bytes have to be read."""
+    file = opened.descriptor
+    size = min(left, _SPAN_BYTES, os.fstat(file).st_size - at)
+    if size < _LEAST_SPAN_BYTES or not is_at_hand(file, at, size):
+        return None
+    return FileSpan(opened, at, size)
+
+
+async def _read(call: RunningCall, file: int, at: int, size: int) -> bytes:
+    if is_at_hand(file, at, size):
+        return os.pread(file, size, at)
+    piece: bytes = await call.in_thread(_read_ahead, file, at, size)
+    return piece
+
+
+def _read_ahead(file: int, at: int, size: int) -> bytes:
+    """Read from a disk, and have the system begin with what comes behind; blocking."""
+    piece = os.pread(file, size, at)
+    if hasattr(os, "posix_fadvise"):
+        with contextlib.suppress(OSError):
+            os.posix_fadvise(file, at + size, _READ_AHEAD_BYTES, os.POSIX_FADV_WILLNEED)
+    return piece
+
+
+def is_at_hand(file: int, at: int, size: int) -> bool:
+    """Whether a part of a file is in the system's memory, as far as a few looks tell; False if unknown."""
+    if _NO_WAIT is None:
+        return False
+    looked_at = [*range(at, at + size, _PROBE_STEP_BYTES), at + size - 1]
+    try:
+        for each in looked_at:
+            os.preadv(file, _probe, each, _NO_WAIT)
+    except BlockingIOError:
+        return False
+    except OSError:
+        return _is_in_memory(os.fstat(file).st_dev)
+    return True
+
+
+_probe: Final = [bytearray(1)]
+
+
+@lru_cache
+def _is_in_memory(device: int) -> bool:
+    """Whether a file system has no disk: such a one does not answer the question for a part of a file."""
+    number = f"{os.major(device)}:{os.minor(device)}"
+    try:
+        with open("/proc/self/mountinfo", encoding="utf-8", errors="replace") as mounts:
+            # proc(5): the third field is the device, and the one behind the dash the file system's type.
+            fields = [line.split() for line in mounts]
+    except OSError:
+        return False
+    return any(
+        mount[2] == number and mount[mount.index("-") + 1] in _FILE_SYSTEMS_IN_MEMORY
+        for mount in fields
+    )
+
+
+def send_mixed(handle: socket.socket, buffers: Sequence[Buffer]) -> int:
+    """Send what lies in memory and in files, in its order; returns how many bytes the socket has taken.
+
+    Raises `OSError` of the socket, `BlockingIOError` too, if that was none.
+    """
+    sent = 0
+    plain: list[bytes | memoryview] = []
+    try:
+        for buffer in buffers:
+            if not isinstance(buffer, FileSpan):
+                plain.append(buffer)
+                continue
+            if plain:
+                taken, size = _send_plain(handle, plain, _MORE_FOLLOWS), sum(map(len, plain))
+                sent += taken
+                if taken < size:
+                    return sent
+                plain = []
+            taken = _send_span(handle, buffer)
+            sent += taken
+            if taken < len(buffer):
+                return sent
+        if plain:
+            sent += _send_plain(handle, plain, 0)
+    except OSError:
+        if not sent:
+            raise
+    return sent
+
+
+def _send_plain(handle: socket.socket, buffers: list[bytes | memoryview], flags: int) -> int:
+    if len(buffers) > _MANY_BUFFERS:
+        buffers = [b"".join(buffers)]
+    return handle.sendmsg(buffers, [], flags)
+
+
+def _send_span(handle: socket.socket, span: FileSpan) -> int:
+    opened: OpenFile = span.file
+    try:
+        taken = os.sendfile(handle.fileno(), opened.descriptor, span.offset, span.size)
+    except BlockingIOError:
+        raise
+    except OSError:
+        # Not every file system has this; and if it is the socket's fault, that says so again.
+        taken = 0
+    if not taken:
+        # There may be less in the file than there was.
+        taken = handle.send(opened.read(span.offset, span.size))
+    opened.sent(taken)
+    return taken
+
+
+def bytes_of(buffer: Buffer) -> bytes | memoryview:
+    """The same in memory."""
+    if isinstance(buffer, FileSpan):
+        return buffer.file.read(buffer.offset, buffer.size)  # type: ignore[no-any-return]
+    return buffer
+
+
+CAN_SEND_FILES: Final = hasattr(os, "sendfile")
+"""Whether the system can."""
