@@ -69,6 +69,7 @@ SubjectName: TypeAlias = str | IPv4Address | IPv6Address
 
 _MAX_FILE_BYTES: Final = 1024 * 1024
 _VALID_DAYS: Final = 3650
+_RENEWING: Final = ": put the right one there (a daemon's own: `sockserv certificate renew`)"
 _CLOCK_ERROR_DAYS: Final = 1
 """How far a client's clock may be behind when it meets a new certificate."""
 
@@ -85,7 +86,7 @@ class CertifiedKey:
         """Raises `CertificateError` when the certificate is not valid at `now`."""
         begin, end = self.certificate.not_valid_before_utc, self.certificate.not_valid_after_utc
         if now >= end:
-            raise CertificateError(f"expired on {end:%Y-%m-%d %H:%M} UTC: put a new one there")
+            raise CertificateError(f"expired on {end:%Y-%m-%d %H:%M} UTC{_RENEWING}")
         if now < begin:
             raise CertificateError(
                 f"is not valid before {begin:%Y-%m-%d %H:%M} UTC: is the clock of this machine right?"
@@ -212,7 +213,9 @@ def load_certified_key(
     private = load_key(key, others=others)
     try:
         if pin_of(first) != pin_of_key(private):
-            raise CertificateError(f"{certificate} is not the certificate of the key in {key}")
+            raise CertificateError(
+                f"{certificate} is not the certificate of the key in {key}{_RENEWING}"
+            )
     except ValueError:
         raise CertificateError(
             f"{certificate}: the certificate's key is of no known kind"
