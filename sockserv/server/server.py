@@ -61,8 +61,8 @@ class Server:
         self._reactor = reactor
         self._limits = limits or Limits()
         origins = Origins(origin_of)
-        trail = AuditTrail(audit, origins)
-        logins = Logins(authenticator, self._limits, reactor, origins, trail)
+        trail = self._trail = AuditTrail(audit, origins)
+        self._logins = logins = Logins(authenticator, self._limits, reactor, origins, trail)
         dispatcher = Dispatcher(services, logins, trail)
         self._revocation = Revocation(dispatcher.permission, trail)
         self._reconsidering: IDelayedCall | None = None
@@ -122,6 +122,7 @@ class Server:
         self._reconsidering = self._reactor.callLater(0, self._reconsider, current)
 
     def _reconsider(self, current: Callable[[Identity], Identity | None]) -> None:
+        self._logins.changed(current)
         for peer in self._peers:
             self._revocation.reconsider(peer, current)
 
@@ -153,6 +154,7 @@ class Server:
 
     def _ended(self, peer: Peer, why: Exception) -> None:
         self._peers.discard(peer)
+        self._trail.ended(peer)
 
 
 async def _as_deferred(result: Any) -> None:

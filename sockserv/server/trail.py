@@ -7,6 +7,8 @@ from itertools import count
 from typing import Any, Final
 from weakref import WeakKeyDictionary
 
+import attrs
+
 from sockserv.errors import CallError
 from sockserv.net.calls import IncomingCall
 from sockserv.net.peer import Peer
@@ -19,6 +21,20 @@ __all__ = ["AuditTrail"]
 
 _MAX_OP_CHARACTERS: Final = 80
 
+_REFUSALS: Final = 60
+_REFUSALS_SECONDS: Final = 60.0
+"""Of one connection so many refusals are told, each in so long a time; the others are counted. Nothing else can be had
+so cheaply by somebody who may do nothing."""
+
+
+@attrs.define
+class _Refusals:
+    """The refusals of one connection since a time: those that were told, and the others."""
+
+    since: float
+    told: int = 0
+    others: int = 0
+
 
 class AuditTrail:
     """Tells the audit log of the server who did what; without a log (`sink` is None), nobody is told."""
@@ -29,6 +45,7 @@ class AuditTrail:
         self._next_number = count(1)
         # Who it was, as a record has it, with the identity that this was made of.
         self._known: WeakKeyDictionary[Peer, tuple[Any, dict[str, Any]]] = WeakKeyDictionary()
+        self._refusals: WeakKeyDictionary[Peer, _Refusals] = WeakKeyDictionary()
 
     def logged_in(self, peer: Peer, method: str) -> None:
         """The peer is now who its `identity` says."""
@@ -52,6 +69,8 @@ class AuditTrail:
         self, call: IncomingCall, error: CallError, operation: Operation | None = None
     ) -> CallError:
         """A call is refused before its operation is entered, None if there is no such; gives the error back."""
+        if self.sink is None or not self._may_tell(call.peer):
+            return error
         self._tell(
             call.peer,
             Event.REFUSED,
@@ -63,6 +82,24 @@ class AuditTrail:
             why=None if operation and has_secrets(operation.args) else fitting_text(error.message),
         )
         return error
+
+    def ended(self, peer: Peer) -> None:
+        """The connection has ended: what was only counted is told."""
+        refusals = self._refusals.pop(peer, None)
+        if refusals is not None and refusals.others:
+            self._tell(peer, Event.REFUSED, facts={"others": refusals.others})
+
+    def _may_tell(self, peer: Peer) -> bool:
+        now = peer.settings.clock.seconds()
+        refusals = self._refusals.get(peer)
+        if refusals is None or now - refusals.since >= _REFUSALS_SECONDS:
+            self.ended(peer)
+            refusals = self._refusals[peer] = _Refusals(now)
+        if refusals.told < _REFUSALS:
+            refusals.told += 1
+            return True
+        refusals.others += 1
+        return False
 
     def about(self, peer: Peer) -> Mapping[str, Any]:
         """The fields of a record that say who it was."""

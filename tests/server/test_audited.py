@@ -396,6 +396,49 @@ class TestRefusals:
             assert sink.take() == []
 
 
+class TestManyRefusals:
+    """They cost the caller nothing, and are not to drive all else out of the log."""
+
+    @pytest.mark.parametrize(("calls", "told"), [(60, 60), (61, 60), (1000, 60)])
+    def test_some_are_told_and_the_others_counted(
+        self, sink: Sink, work: Work, calls: int, told: int
+    ) -> None:
+        with MemoryServer([work], audit=sink) as memory:
+            client = memory.connect(Identity("nobody"))
+            for _ in range(calls):
+                with pytest.raises(PermissionDenied):
+                    memory.run(client.call("work"))
+            assert len(sink.take()) == told
+            memory.run(client.close())
+            memory.advance(3.0)
+            others = [{"event": "refused", "facts": {"others": calls - told}}]
+            assert sink.take() == (others if calls > told else [])
+
+    def test_after_a_minute_they_are_told_again(self, sink: Sink, work: Work) -> None:
+        with MemoryServer([work], audit=sink) as memory:
+            client = memory.connect(Identity("nobody"))
+            for seconds in (0.0, 10.0, 49.9):
+                memory.advance(seconds)
+                for _ in range(40):
+                    with pytest.raises(PermissionDenied):
+                        memory.run(client.call("work"))
+            assert len(sink.take()) == 60
+            memory.advance(0.1)
+            with pytest.raises(PermissionDenied):
+                memory.run(client.call("work"))
+            summary, refused = sink.take()
+            assert summary == {"event": "refused", "facts": {"others": 60}}
+            assert refused["op"] == "work"
+
+    def test_each_connection_by_itself(self, sink: Sink, work: Work) -> None:
+        with MemoryServer([work], audit=sink) as memory:
+            for client in (memory.connect(Identity("nobody")), memory.connect(Identity("other"))):
+                for _ in range(61):
+                    with pytest.raises(PermissionDenied):
+                        memory.run(client.call("work"))
+            assert len(sink.take()) == 120
+
+
 def test_nothing_is_told_of_an_echo(sink: Sink) -> None:
     with MemoryServer([Echo()], audit=sink) as memory:
         client = memory.connect(ALICE)

@@ -57,7 +57,7 @@ class AuditLog:
     """An `AuditSink` that keeps a log on the disk.
 
     `in_thread` calls a function in a thread, always in the same one or at least never two at a time. At most
-    `max_waiting_records` wait to be written, some kilobytes each; nobody waits longer than `timeout_seconds`.
+    `max_waiting_records` wait to be written, some kilobytes each, half of them records that nobody waits for; nobody waits longer than `timeout_seconds`.
     """
 
     _log = Logger()
@@ -97,7 +97,8 @@ class AuditLog:
 
     def record(self, record: Record) -> None:
         """Write a record when there is time; see `AuditSink`."""
-        if len(self._queue) < self._max_waiting_records:
+        # Half of the places are for those who wait: what costs its caller nothing must not take them all.
+        if len(self._queue) < self._max_waiting_records // 2:
             self._enqueue(record, None)
         else:
             self._lose(1)

@@ -275,22 +275,38 @@ class TestADiskThatDoesNotAnswer:
         assert closing == [None]
 
 
-@pytest.mark.parametrize("is_waiting", [True, False])
-def test_as_many_wait_as_may_and_not_one_more(tmp_path: Path, is_waiting: bool) -> None:
-    bench = Bench(tmp_path, max_waiting_records=100)
-    bench.network.flush()
-    bench.disk.is_stuck = True
-    bench.log.record(begin("first"))
-    bench.network.flush()
-    outcomes = [outcome_of(bench.log.write(begin("x"))) for _ in range(100)]
-    if is_waiting:
+class TestAsManyWaitAsMayAndNotOneMore:
+    @pytest.fixture
+    def bench(self, tmp_path: Path) -> Bench:
+        bench = Bench(tmp_path, max_waiting_records=100)
+        bench.network.flush()
+        bench.disk.is_stuck = True
+        bench.log.record(begin("first"))
+        bench.network.flush()
+        return bench
+
+    def end(self, bench: Bench) -> None:
+        bench.disk.come_back()
+        bench.network.flush()
+        bench.close()
+
+    def test_of_those_who_wait(self, bench: Bench) -> None:
+        outcomes = [outcome_of(bench.log.write(begin("x"))) for _ in range(100)]
         (error,) = outcome_of(bench.log.write(begin("one more")))
         assert isinstance(error, AuditUnavailable)
-    else:
-        bench.log.record(begin("one more"))
-    assert not any(outcomes)
-    bench.disk.come_back()
-    bench.network.flush()
-    assert all(outcome == [None] for outcome in outcomes)
-    assert bench.events() == ["start", "first", "lost", *["x"] * 100]
-    bench.close()
+        assert not any(outcomes)
+        self.end(bench)
+        assert all(outcome == [None] for outcome in outcomes)
+        assert bench.events() == ["start", "first", "lost", *["x"] * 100, "stop"]
+
+    def test_of_others(self, bench: Bench) -> None:
+        """They leave places for those who wait."""
+        for _ in range(51):
+            bench.log.record(begin("x"))
+        outcomes = [outcome_of(bench.log.write(begin("y"))) for _ in range(50)]
+        bench.log.record(begin("z"))
+        assert not any(outcomes)
+        self.end(bench)
+        lines = ["start", "first", "lost", *["x"] * 50, *["y"] * 50, "stop"]
+        assert bench.events() == lines
+        assert bench.lines()[2]["facts"]["records"] == 2
