@@ -154,15 +154,11 @@ class Peer(Protocol):
         if event.body:
             call.body.feed(0, event.body)
         call.finish(result=event.reply.result)
-        if self._slots is not None:
-            self._slots.let_in(self.connection.can_open)
 
     def _on_failed(self, event: events.CallFailed) -> None:
         call: OutgoingCall = event.call
         error = event.error
         call.finish(failure=error_from_wire(error.code, error.message, error.details))
-        if self._slots is not None:
-            self._slots.let_in(self.connection.can_open)
 
     def _on_cancelled(self, event: events.CallCancelled) -> None:
         call: IncomingCall = event.call
