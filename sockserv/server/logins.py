@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Callable
 from typing import Any
 
 import msgspec
@@ -61,6 +61,8 @@ class Logins:
         self._max_login_attempts = limits.max_login_attempts
         self._throttle = Throttle(clock, limits)
         self._turned_away_in_a_row = 0
+        self._changes = 0
+        self._current: Callable[[Identity], Identity | None] = lambda identity: identity
         # The connections whose login is being checked, or has failed and is not answered yet.
         self._busy: set[Peer] = set()
 
@@ -93,8 +95,10 @@ class Logins:
     async def _try(self, call: IncomingCall, method: str, source: str) -> Identity:
         """Who the credentials belong to; that they are nobody's is said after a while."""
         started = self._clock.seconds()
+        changes = self._changes
         try:
-            return await self._identify(method, call.request.args, self._origins.of(call.peer))
+            identity = await self._identify(method, call.request.args, self._origins.of(call.peer))
+            return identity if changes == self._changes else self._still(identity)
         except Exception as raised:
             failure = raised
         # To hang up, or to wait only for a moment, is no way to try more often: it counts.
@@ -107,6 +111,18 @@ class Logins:
         finally:
             self._end_after_too_many(call, error)
         raise error
+
+    def changed(self, current: Callable[[Identity], Identity | None]) -> None:
+        """Identities have changed; `current` says what one that was known before is now."""
+        self._changes += 1
+        self._current = current
+
+    def _still(self, identity: Identity) -> Identity:
+        """Who it is now, whom an authenticator may have looked up before a change."""
+        now = self._current(identity)
+        if now is None:
+            raise AuthenticationFailed("the login was revoked while it was checked")
+        return now
 
     async def _identify(self, method: str, arguments: msgspec.Raw, origin: Origin) -> Identity:
         if method not in self._authenticator.methods:

@@ -54,7 +54,7 @@ class Revocation:
         self._trail.revoked(peer, why)
         peer.hold()
         for call in _running(peer):
-            _end(call, PermissionDenied(why))
+            self._end(call, PermissionDenied(why))
         peer.close(GoodbyeCode.REVOKED, why)
         peer.release()
 
@@ -66,8 +66,16 @@ class Revocation:
                 continue
             why = f"what {now.name} may do by the permission {permission!r} was changed"
             self._trail.revoked(peer, f"{call.op}: {why}")
-            _end(call, PermissionDenied(why, details={"permission": permission}))
+            self._end(call, PermissionDenied(why, details={"permission": permission}))
         peer.release()
+
+    def _end(self, call: IncomingCall, error: PermissionDenied) -> None:
+        call.peer.fail(call, error)
+        try:
+            call.cancel(error)
+        except Exception:
+            # What a service does when it is cancelled must not keep anybody in.
+            self._log.failure("{op} did not let itself be cancelled", op=call.op)
 
 
 def _running(peer: Peer) -> Iterator[IncomingCall]:
@@ -75,8 +83,3 @@ def _running(peer: Peer) -> Iterator[IncomingCall]:
     for call in tuple(peer.connection.calls.incoming.values()):
         if not call.is_ended:
             yield cast(IncomingCall, call)
-
-
-def _end(call: IncomingCall, error: PermissionDenied) -> None:
-    call.peer.fail(call, error)
-    call.cancel(error)

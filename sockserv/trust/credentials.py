@@ -114,6 +114,9 @@ def read_credentials(method: str, arguments: Mapping[str, Any], origin: Origin) 
             return PeerUid(origin.uid)
         case "password":
             user, password = _strings(method, arguments, "user", "password")
+            # No account has such a name, and what a checker hands it to may stop at the zero byte, or break.
+            if "\0" in user + password:
+                raise InvalidArgument("there is a zero byte in the user or the password")
             # What cred's own checkers compare with is bytes.
             return UsernamePassword(user.encode(), password.encode())
     raise AuthenticationFailed(f"there is no login by {method[:80]!r} here")

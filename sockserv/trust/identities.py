@@ -51,6 +51,9 @@ class IIdentity(Interface):
     def may(permission: str | None) -> bool:  # an interface describes the call
         """Whether they hold a permission."""
 
+    def grant(permission: str | None) -> Any:
+        """All that they hold under a permission, to be compared with what it was before."""
+
 
 @implementer(IIdentity)
 @attrs.frozen

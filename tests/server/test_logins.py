@@ -33,6 +33,10 @@ class Who(Service):
     def who(self, call: Call[Any]) -> Login | None:
         return call.identity.login
 
+    @operation("permissions", permission=None)
+    def permissions(self, call: Call[Any]) -> list[str]:
+        return [*call.identity.permissions]
+
 
 def by_token(token: str, now: datetime) -> Identity | None:
     if token == "expires at 100" and now.timestamp() >= 100:
@@ -308,6 +312,29 @@ def test_how_long_a_check_takes_is_not_to_be_seen(took: float) -> None:
         memory.advance(0.0002)
         assert codes(raw) == ["authentication-failed"]
         assert memory.clock.seconds() - started == pytest.approx(0.1, abs=0.001)
+
+
+@pytest.mark.parametrize("now", [None, Identity("alice", frozenset({"less"}))])
+def test_who_is_revoked_while_the_login_is_checked(now: Identity | None) -> None:
+    waiting = Waiting()
+    with MemoryServer([Who()], authenticator=waiting) as memory:
+        raw, again = greet(memory), greet(memory)
+        guess(raw)
+        memory.flush()
+        memory.server.reconsider(lambda identity: now)
+        memory.flush()
+        guess(again)
+        memory.flush()
+        waiting.asked[0].callback(ALICE)
+        waiting.asked[1].callback(ALICE)
+        assert after(memory, 1.0, raw) == (["authentication-failed"] if now is None else ["reply"])
+        assert codes(again) == ["reply"], "who is looked up after the change is up to date"
+        for one, identity in ((raw, now), (again, ALICE)):
+            if identity is not None:
+                one.send(open_frame(3, "permissions", end=True))
+                memory.flush()
+                (answer,) = one.take_frames()
+                assert answer["result"] == [*identity.permissions]
 
 
 def test_giving_a_check_up_counts_as_a_failure(log: list[str]) -> None:

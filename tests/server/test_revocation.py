@@ -87,6 +87,10 @@ class Streams(Service):
     def deferred(self, call: Call[Any]) -> Deferred[None]:
         return Deferred(lambda _: self.ends.append("deferred"))
 
+    @operation("broken", permission="move")
+    def broken(self, call: Call[Any]) -> Deferred[None]:
+        return Deferred(lambda _: [][0])  # breaks
+
     @operation("revoke", permission="move")
     async def revoke(self, call: Call[Any]) -> str:
         """Revokes everybody, whoever asks as well, and goes on."""
@@ -261,6 +265,14 @@ def test_a_handler_that_takes_its_time_to_end(streams: Streams) -> None:
         assert memory.server.connections == 0
         memory.advance(3)
         assert streams.ends == ["alice"]
+
+
+def test_a_handler_that_breaks_when_it_is_cancelled(streams: Streams) -> None:
+    with serve(streams) as memory:
+        calls = [begin(memory, memory.connect(who), "broken") for who in (ALICE, BOB, ALICE)]
+        reconsider(memory, alice=None, bob=None)
+        assert {type(failure(memory, call)) for call in calls} == {PermissionDenied}
+        assert memory.server.connections == 0
 
 
 def test_nobody_yet_is_nobody_to_revoke(streams: Streams) -> None:
