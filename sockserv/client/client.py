@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, Final, Generic, TypeVar, overload
+from typing import TYPE_CHECKING, Any, Final, Generic, TypeVar, overload
 
 import attrs
 from msgspec import Raw
@@ -12,6 +12,9 @@ from sockserv.errors import GoodbyeCode, ReplyTooLarge, SockservError
 from sockserv.net.calls import OutgoingCall
 from sockserv.net.peer import Peer
 from sockserv.wire.messages import NOTHING, encode_value
+
+if TYPE_CHECKING:
+    from sockserv.client.files import Files
 
 __all__ = ["Client", "Reply"]
 
@@ -41,6 +44,7 @@ class Client:
         self._server_name = server_name
         self._identity = identity
         self._is_ended = False
+        self._files: Files | None = None
         self._closing: list[Deferred[None]] = []
         ended.addCallback(self._on_end)
 
@@ -62,6 +66,18 @@ class Client:
         """The server's name and version, in its own words."""
         hello = self._peer.hello
         return hello.agent if hello is not None else ""
+
+    @property
+    def files(self) -> Files:
+        """The files of the server."""
+        if self._files is None:
+            # Imported late: most programs want no files.
+            from sockserv.client.files import Files
+
+            in_thread = self._peer.settings.in_thread
+            assert in_thread is not None, "a client has threads"
+            self._files = Files(self, in_thread)
+        return self._files
 
     @overload
     def call(

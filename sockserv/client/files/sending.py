@@ -1,0 +1,195 @@
+"""Files from here to the server: small ones in one call each, large ones piece by piece."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Awaitable, Callable
+from typing import TYPE_CHECKING, Final
+
+import attrs
+import msgspec
+from twisted.internet.defer import Deferred
+
+from sockserv.client.files.fetching import digest_there
+from sockserv.client.files.local import Content, Source, digest_of_bytes, whole_digest
+from sockserv.client.files.parallel import forget
+from sockserv.client.files.plan import Step
+from sockserv.client.files.progress import Progress, State, Transfer
+from sockserv.errors import CallError
+from sockserv.files.arguments import PartialArguments, PutArguments
+from sockserv.files.digests import digest_of, new_hasher
+from sockserv.files.errors import DigestMismatch, Exists
+from sockserv.files.facts import Stored
+
+if TYPE_CHECKING:
+    from sockserv.client.client import Client
+    from sockserv.net.calls import OutgoingCall
+    from sockserv.net.threads import InThread
+
+__all__ = ["SMALL_BYTES", "Sender"]
+
+SMALL_BYTES: Final = 64 * 1024
+"""Up to this size a file goes in one call, from memory."""
+
+_UPLOAD_DIGITS: Final = 32
+
+_TRAILER: Final = 1
+"""The stream of a request that says, after the content, what its digest is."""
+
+
+@attrs.frozen
+class _Partial:
+    """What the server has kept of a broken upload."""
+
+    offset: int
+    digest: str | None = None
+
+
+@attrs.frozen(kw_only=True)
+class Sender:
+    """Sends files. `preserve` has the server keep their modes and times, `resume` go on with what broke off."""
+
+    client: Client
+    in_thread: InThread
+    progress: Progress
+    resume: bool
+    preserve: bool
+
+    async def send_small(self, step: Step, content: Content) -> Stored:
+        """Send a file that is in memory. Raises what the call fails with."""
+        size = len(content.data)
+        arguments = attrs.evolve(
+            self._arguments(step, content.mode, content.mtime_ns), size=size, digest=content.digest
+        )
+        try:
+            reply = await self.client.call("files.put", arguments, result=Stored, body=content.data)
+        except Exists as error:
+            return self._same(step, await self._same_there(step, size, content.digest, error))
+        stored = _checked(reply.result, content.digest, step)
+        self.progress(Transfer(step, State.DONE, size))
+        return stored
+
+    async def send(self, step: Step, source: Source) -> Stored:
+        """Send the file of an open source. Raises what the call fails with, and `LocalFileError`."""
+        size = source.status.st_size
+        try:
+            offset = await self._resumable(step, source)
+            self.progress(Transfer(step, State.RUNNING, offset, offset))
+            stored = await self._send_from(offset, step, source)
+        except Exists as error:
+            digest = await self.in_thread(whole_digest, source)
+            return self._same(step, await self._same_there(step, size, digest, error))
+        _checked(stored, source.digest, step)
+        self.progress(Transfer(step, State.DONE, size, offset))
+        return stored
+
+    async def send_stream(self, step: Step, read: Callable[[], Awaitable[bytes]]) -> Stored:
+        """Send what `read` gives until it gives nothing. Raises what the call fails with, and what `read` raises."""
+        call = await self.client.open("files.put", self._arguments(step, 0, 0))
+        hasher = new_hasher()
+        done = 0
+        try:
+            while piece := await read():
+                hasher.update(piece)
+                await call.send(piece)
+                done += len(piece)
+                self.progress(Transfer(attrs.evolve(step, size=done), State.RUNNING, done))
+            stored = await _end(call, digest_of(hasher))
+        finally:
+            call.cancel()
+        self.progress(Transfer(attrs.evolve(step, size=done), State.DONE, done))
+        return _checked(stored, digest_of(hasher), step)
+
+    async def _resumable(self, step: Step, source: Source) -> int:
+        """Where to go on: what the server has must be the beginning of what we have."""
+        upload = self._upload(source)
+        if not upload:
+            return 0
+        arguments = PartialArguments(path=step.path, upload=upload)
+        partial = (await self.client.call("files.partial", arguments, result=_Partial)).result
+        if not 0 < partial.offset <= source.status.st_size:
+            return 0
+        if await self.in_thread(source.skip, partial.offset) == partial.digest:
+            return partial.offset
+        source.rewind()
+        return 0
+
+    def _upload(self, source: Source) -> str:
+        """What this file is called while it is sent: the same for the same command, later."""
+        if not self.resume:
+            return ""
+        status = source.status
+        what = f"{os.path.abspath(source.path)}\0{status.st_size}\0{status.st_mtime_ns}"
+        return digest_of_bytes(os.fsencode(what)).partition(":")[2][:_UPLOAD_DIGITS]
+
+    async def _send_from(self, offset: int, step: Step, source: Source) -> Stored:
+        status = source.status
+        arguments = attrs.evolve(
+            self._arguments(step, status.st_mode, status.st_mtime_ns),
+            size=status.st_size,
+            upload=self._upload(source),
+            offset=offset,
+        )
+        call = await self.client.open("files.put", arguments)
+        reading: Deferred[bytes] | None = None
+        done = offset
+        try:
+            # While one piece travels the next one is read.
+            reading = self.in_thread(source.next_piece)
+            while piece := await reading:
+                done += len(piece)
+                reading = self.in_thread(source.next_piece) if done < status.st_size else _nothing()
+                await call.send(piece)
+                self.progress(Transfer(step, State.RUNNING, done, offset))
+            return await _end(call, source.digest)
+        finally:
+            if reading is not None:
+                forget(reading)
+            call.cancel()
+
+    def _arguments(self, step: Step, mode: int, mtime_ns: int) -> PutArguments:
+        return PutArguments(
+            path=step.path,
+            overwrite=step.overwrite,
+            mode=mode & 0o777 if self.preserve else None,
+            mtime_ns=mtime_ns if self.preserve else None,
+            parents=True,
+        )
+
+    async def _same_there(self, step: Step, size: int, digest: str, error: Exists) -> Stored:
+        """What is there, if it is the very same file: it was sent before. Else raises `error`."""
+        try:
+            there = await digest_there(step, self.client)
+        except CallError:
+            # Whoever may only leave files cannot look at them.
+            raise error from None
+        if (there.size, there.digest) != (size, digest):
+            raise error
+        return Stored(size=size, etag=there.etag, digest=digest)
+
+    def _same(self, step: Step, stored: Stored) -> Stored:
+        self.progress(Transfer(step, State.SAME, stored.size, stored.size))
+        return stored
+
+
+async def _end(call: OutgoingCall, digest: str) -> Stored:
+    """Say what the digest of all that was sent is, and wait until it is stored."""
+    await call.send(msgspec.json.encode({"digest": digest}), stream=_TRAILER)
+    call.end()
+    stored: Stored = await call.result(Stored)
+    return stored
+
+
+def _checked(stored: Stored, digest: str, step: Step) -> Stored:
+    if stored.digest != digest:
+        raise DigestMismatch(
+            f"{step.path!r}: the server says that it has stored something else",
+            details={"path": step.path},
+        )
+    return stored
+
+
+def _nothing() -> Deferred[bytes]:
+    done: Deferred[bytes] = Deferred()
+    done.callback(b"")
+    return done

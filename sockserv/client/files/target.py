@@ -1,0 +1,291 @@
+"""A file that is being fetched: written beside its place under a private name, whole before it gets its own.
+
+Invariants:
+
+1. Below the folder that the user has named no link is followed, whatever stood there before: names that a server has
+   sent lead nowhere else.
+2. Under its name there is the old file, or none, or the new one, whole, verified and on the disk.
+3. Only one process at a time writes an unfinished file: it holds a lock on it. What a process leaves that is killed
+   is found by the next one.
+
+All of it blocks.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import stat
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
+from threading import Lock
+from typing import Final
+
+from sockserv.client.files.errors import (
+    LocalFileError,
+    TargetBusy,
+    TargetExists,
+    naming,
+)
+from sockserv.client.files.local import PIECE_BYTES, digest_of_bytes
+from sockserv.client.files.plan import Place
+from sockserv.files.arguments import NEVER
+from sockserv.files.digests import digest_of, new_hasher
+from sockserv.files.facts import Entry
+from sockserv.files.jail import open_directory
+from sockserv.files.names import RESERVED_PREFIX
+from sockserv.files.rename import rename_exclusively
+from sockserv.files.status import entry_of
+
+__all__ = ["Target", "folder_of", "make_folder", "remove", "write_small"]
+
+_PERMISSIONS: Final = 0o777
+_SHORT_DIGITS: Final = 24
+
+
+@contextmanager
+def folder_of(place: Place, *, make: bool = True) -> Iterator[int]:
+    """The folder that a place is in, open, with all folders on the way made where `make` says so.
+
+    Raises `LocalFileError`, for a link on the way, too.
+    """
+    with naming(place.folder):
+        if make:
+            place.folder.mkdir(parents=True, exist_ok=True)
+        current = os.open(place.folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        for name in place.names[:-1]:
+            with naming(place.path):
+                deeper = _enter(name, current, make=make)
+            os.close(current)
+            current = deeper
+        yield current
+    finally:
+        os.close(current)
+
+
+def _enter(name: str, folder: int, *, make: bool) -> int:
+    try:
+        return open_directory(name, folder)
+    except FileNotFoundError:
+        if not make:
+            raise
+    with suppress(FileExistsError):
+        os.mkdir(name, dir_fd=folder)
+        os.fsync(folder)
+    return open_directory(name, folder)
+
+
+def make_folder(place: Place) -> None:
+    """Make a folder, and those on the way to it; it may be there already. Raises `LocalFileError`."""
+    with folder_of(place.below("")):
+        pass
+
+
+def remove(place: Place, *, is_folder: bool) -> None:
+    """Remove a file or an empty folder. Raises `LocalFileError`."""
+    with folder_of(place, make=False) as folder, naming(place.path):
+        if is_folder:
+            os.rmdir(place.names[-1], dir_fd=folder)
+        else:
+            os.unlink(place.names[-1], dir_fd=folder)
+
+
+class Target:
+    """The file at `place`, on its way; `etag` says of which content at the server.
+
+    Its methods are for threads, one at a time. `close` is for any thread: it waits for the one that writes, so that
+    nobody writes to a descriptor that has become another file's meanwhile. It leaves what is not finished where the
+    next `Target` of the same place and content will find it.
+    """
+
+    def __init__(self, place: Place, etag: str) -> None:
+        self.place = place
+        self.name = place.names[-1]
+        self._stem = f"{RESERVED_PREFIX}{_short(self.name)}-"
+        self._partial = self._stem + _short(etag)
+        self._folder: int | None = None
+        self._file: int | None = None
+        self._lock = Lock()
+        self._is_given_up = False
+        self._is_settled = False
+        self._offset = 0
+        self._hasher = new_hasher()
+
+    def existing(self) -> Entry | None:
+        """What stands at this place already."""
+        with folder_of(self.place) as folder, naming(self.place.path):
+            try:
+                status = os.stat(self.name, dir_fd=folder, follow_symlinks=False)
+            except FileNotFoundError:
+                return None
+        return entry_of(self.name, status)
+
+    def open(self, *, resume: bool, is_private: bool) -> int:
+        """Open the unfinished file; gives how much of it there is, if `resume` wants it.
+
+        Raises `TargetBusy` when somebody else is writing it, and `LocalFileError`.
+        """
+        with self._lock, folder_of(self.place) as folder, naming(self.place.path):
+            self._folder = os.dup(folder)
+            self._file = self._open_partial(0o600 if is_private else 0o666)
+            if not resume:
+                os.ftruncate(self._file, 0)
+            for _ in self._read():
+                pass
+        return self._offset
+
+    def _open_partial(self, mode: int) -> int:
+        while True:
+            file = self._create_or_open(mode)
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                status = os.fstat(file)
+                if not self._is_still_partial(status):
+                    # Finished, or removed, by whoever had the lock before us.
+                    os.close(file)
+                else:
+                    return file
+            except BlockingIOError:
+                os.close(file)
+                raise TargetBusy(f"{self.place.path} is being fetched by another process") from None
+
+    def _create_or_open(self, mode: int) -> int:
+        flags = os.O_RDWR | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+        while True:
+            with suppress(FileExistsError):
+                return os.open(
+                    self._partial, flags | os.O_CREAT | os.O_EXCL, mode, dir_fd=self._folder
+                )
+            with suppress(FileNotFoundError):
+                file = os.open(self._partial, flags, dir_fd=self._folder)
+                status = os.fstat(file)
+                if stat.S_ISREG(status.st_mode) and status.st_uid == os.geteuid():
+                    return file
+                os.close(file)
+                raise LocalFileError(
+                    f"{self.place.path}: {self._partial} beside it is not ours: remove it"
+                )
+
+    def _is_still_partial(self, status: os.stat_result) -> bool:
+        try:
+            now = os.stat(self._partial, dir_fd=self._folder, follow_symlinks=False)
+        except FileNotFoundError:
+            return False
+        return (now.st_dev, now.st_ino) == (status.st_dev, status.st_ino)
+
+    def _read(self) -> Iterator[None]:
+        assert self._file is not None
+        while piece := os.pread(self._file, PIECE_BYTES, self._offset):
+            if self._is_given_up:
+                raise LocalFileError(f"{self.place.path} is not fetched any more")
+            self._hasher.update(piece)
+            self._offset += len(piece)
+            yield
+
+    def clear(self) -> None:
+        """Throw away what there is: it is not what it should be."""
+        with self._lock, naming(self.place.path):
+            assert self._file is not None
+            os.ftruncate(self._file, 0)
+            self._offset = 0
+            self._hasher = new_hasher()
+
+    def write(self, pieces: Sequence[bytes]) -> int:
+        """Write the next pieces; gives how much there is now."""
+        with self._lock, naming(self.place.path):
+            for piece in pieces:
+                self._hasher.update(piece)
+                rest = memoryview(piece)
+                while rest:
+                    if self._is_given_up or self._file is None:
+                        raise LocalFileError(f"{self.place.path} is not fetched any more")
+                    written = os.pwrite(self._file, rest, self._offset)
+                    self._offset += written
+                    rest = rest[written:]
+        return self._offset
+
+    @property
+    def digest(self) -> str:
+        """The digest of what there is."""
+        return digest_of(self._hasher)
+
+    def finish(self, *, overwrite: str, mode: int | None, mtime_ns: int | None) -> None:
+        """Give the file its name, with this mode and time if they are to be kept.
+
+        Raises `TargetExists` if there is another file and `overwrite` is `NEVER`; the unfinished one is gone then.
+        """
+        with self._lock, naming(self.place.path):
+            file, folder = self._file, self._folder
+            assert file is not None
+            assert folder is not None
+            if mode is not None:
+                os.fchmod(file, mode & _PERMISSIONS)
+            if mtime_ns is not None:
+                os.utime(file, ns=(mtime_ns, mtime_ns))
+            os.fsync(file)
+            self._is_settled = True
+            self._publish(folder, overwrite)
+            os.fsync(folder)
+
+    def _publish(self, folder: int, overwrite: str) -> None:
+        try:
+            if overwrite == NEVER:
+                rename_exclusively(self._partial, self.name, source_fd=folder, target_fd=folder)
+            else:
+                os.rename(self._partial, self.name, src_dir_fd=folder, dst_dir_fd=folder)
+        except (FileExistsError, IsADirectoryError) as error:
+            # Whatever is there, it is not what was fetched, or nobody would have.
+            os.unlink(self._partial, dir_fd=folder)
+            what = "is a folder" if isinstance(error, IsADirectoryError) else "is there already"
+            raise TargetExists(f"{self.place.path} {what}") from None
+
+    def remove_stale(self) -> None:
+        """Remove what is left of older contents of the same file, if nobody is at work on it."""
+        with self._lock, suppress(OSError):
+            if self._folder is None:
+                return
+            for name in os.listdir(self._folder):
+                if name.startswith(self._stem) and name != self._partial:
+                    _remove_unlocked(name, self._folder)
+
+    def close(self) -> None:
+        """Close the file, as soon as nobody writes any more."""
+        self._is_given_up = True
+        with self._lock:
+            if self._file is not None and not self._offset and not self._is_settled:
+                # Nothing worth resuming.
+                with suppress(OSError):
+                    os.unlink(self._partial, dir_fd=self._folder)
+            for descriptor in (self._file, self._folder):
+                if descriptor is not None:
+                    os.close(descriptor)
+            self._file = self._folder = None
+
+
+def write_small(
+    place: Place, content: bytes, *, overwrite: str, mode: int | None, mtime_ns: int | None
+) -> None:
+    """Put a small file at a place, whole. Raises `TargetExists`, `TargetBusy` and `LocalFileError`."""
+    target = Target(place, digest_of_bytes(content))
+    try:
+        target.open(resume=False, is_private=mode is not None)
+        target.write([content])
+        target.finish(overwrite=overwrite, mode=mode, mtime_ns=mtime_ns)
+    finally:
+        target.close()
+
+
+def _remove_unlocked(name: str, folder: int) -> None:
+    file = os.open(name, os.O_RDWR | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, dir_fd=folder)
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        os.unlink(name, dir_fd=folder)
+    finally:
+        os.close(file)
+
+
+def _short(text: str) -> str:
+    hasher = new_hasher()
+    hasher.update(os.fsencode(text))
+    return hasher.hexdigest()[:_SHORT_DIGITS]
