@@ -11,7 +11,7 @@ import os
 import stat
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from shlex import quote
 from typing import TypeAlias
@@ -45,14 +45,13 @@ class FileOnDisk:
                 status = self.path.lstat()
             except FileNotFoundError:
                 return None
-        # A change of the mode alone changes the ctime, and may be what makes the file usable.
-        return status.st_mtime_ns, status.st_ctime_ns, status.st_ino, status.st_size
+        return _signature(status)
 
     def is_settled(self, signature: Signature) -> bool:
         """Whether the last change is old enough to be a whole one. A time in the future says nothing."""
         if signature is None:
             return True
-        return not 0 <= self._clock() - signature[0] / 1e9 < _SETTLED_SECONDS
+        return abs(self._clock() - signature[0] / 1e9) >= _SETTLED_SECONDS
 
     def read(self) -> str:
         """The text. Nobody but the account may be able to read it."""
@@ -84,14 +83,18 @@ class FileOnDisk:
 
         The file is as it was when this fails, also because somebody has changed it in between.
         """
-        with self._explained("written"), written_beside(self.path) as descriptor:
-            with open(descriptor, "wb", closefd=False) as file:
-                file.write(text.encode())
-            if self.signature() != instead_of:
-                raise IdentitiesError(
-                    f"{self.path.name} was changed by somebody else just now: try again"
-                )
-        return self.signature()
+        with self._explained("written"), ExitStack() as after:
+            with written_beside(self.path) as descriptor:
+                # What is renamed over this one right after is not to be taken for it.
+                own = os.dup(descriptor)
+                after.callback(os.close, own)
+                with open(descriptor, "wb", closefd=False) as file:
+                    file.write(text.encode())
+                if self.signature() != instead_of:
+                    raise IdentitiesError(
+                        f"{self.path.name} was changed by somebody else just now: try again"
+                    )
+            return _signature(os.fstat(own))
 
     @contextmanager
     def locked(self) -> Iterator[None]:
@@ -119,3 +122,8 @@ class FileOnDisk:
         except OSError as error:
             reason = (error.strerror or str(error)).lower()
             raise IdentitiesFileError(f"{self.path} cannot be {what}: {reason}") from error
+
+
+def _signature(status: os.stat_result) -> Signature:
+    # A change of the mode alone changes the ctime, and may be what makes the file usable.
+    return status.st_mtime_ns, status.st_ctime_ns, status.st_ino, status.st_size

@@ -60,7 +60,7 @@ _MAX_NAME_CHARACTERS = 64
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 _MAX_UID = 2**32 - 2  # the highest number stands for no account
 _LINE_OF_TOMLLIB = re.compile(r"(.*) \(at (?:line (\d+), column \d+|end of document)\)", re.DOTALL)
-_NUMBERS_OF_PLACE = re.compile(r"\w+")
+_PARTS_OF_PLACE = re.compile(r"\w+")
 
 
 class IdentitiesError(ConfigError):
@@ -313,10 +313,12 @@ def _claim(entry: Entry, owners: dict[tuple[Kind, str | int], str]) -> None:
 
 def _message(file: str, text: str, name: str, error: FieldError) -> str:
     place: Place = tuple(
-        int(part) if part.isdecimal() else part for part in _NUMBERS_OF_PLACE.findall(error.field)
+        int(part) if part.isdecimal() else part for part in _PARTS_OF_PLACE.findall(error.field)
     )
-    line = Places(text).line_of((name, *place))
-    where = f"{_shown(name)}.{error.field}" if error.field else _shown(name)
+    places = Places(text)
+    # An unknown field may be called anything, as if it were a place further in.
+    line = max(places.line_of((name, *place)), places.line_of((name, error.field)))
+    where = _shown(f"{name}.{error.field}" if error.field else name)
     return f"{file} line {line}: {where}: {error.problem}"
 
 

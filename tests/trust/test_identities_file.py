@@ -130,6 +130,10 @@ def test_other_ways_to_write_a_table() -> None:
         ('["\\u00e9"]\n["e\\u0301"]', "line 2: e\u0301: there is another table for é"),
         # Fields.
         ("[a]\n\necko = true", "line 3: a.ecko: there is no such setting; did you mean echo?"),
+        (
+            '[a]\n"\\n\\u001b[2J" = true',
+            "line 2: 'a.\\n\\x1b[2J': there is no such setting; expected",
+        ),
         ("[a]\necho = 1", "line 2: a.echo: expected bool, got int"),
         ("[a]\nexec = 'uptime'", "line 2: a.exec: expected array, got str"),
         (

@@ -262,6 +262,16 @@ class TestOthersEditToo:
         assert file.path.read_text() == "# mine\n"
         assert "identities.toml.new" not in os.listdir(file.path.parent)
 
+    def test_what_replaces_it_right_after_is_noticed(
+        self, store: IdentityStore, file: Edited
+    ) -> None:
+        store.invite("alice", ECHO)
+        written = file.path.read_text()
+        file.path.rename(file.path.with_suffix(".old"))
+        file.write(written.replace("alice", "carol"))
+        assert store.refresh()
+        assert names(store) == ["carol"]
+
     def test_two_stores_lose_nothing(self, store: IdentityStore, file: Edited) -> None:
         other = file.open()
         store.invite("alice", ECHO)
