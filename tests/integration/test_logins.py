@@ -180,7 +180,8 @@ def test_a_thousand_wrong_tokens(serve: Serve) -> None:
 
     until(is_let_in)
     served.close()
-    until(lambda: served.descriptors <= descriptors)
+    # It has opened some files of its own meanwhile.
+    until(lambda: served.descriptors < descriptors + 8)
     assert "Traceback" not in served.twistd.output
 
 
