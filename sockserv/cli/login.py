@@ -9,7 +9,7 @@ import attrs
 import click
 
 from sockserv.cli.options import App, Command, pass_app
-from sockserv.errors import AuthenticationFailed, ConnectError, ProfileError
+from sockserv.errors import AuthenticationFailed, ConnectError, ConnectionEnded, ProfileError
 
 if TYPE_CHECKING:
     from sockserv.cli.session import Session
@@ -102,6 +102,10 @@ async def _log_in(session: Session, profile: Profile, password: str | None) -> N
         if profile.user is not None or profile.certificate is not None:
             raise
         raise AuthenticationFailed(f"{error}; {_advice(profile)}") from None
+    except ConnectionEnded as error:
+        raise ConnectionEnded(
+            f"{error}; the login is kept all the same: `sockserv --server {profile.name} whoami` shows whether it is good"
+        ) from None
     profile = done.profile
     who = f"as {profile.identity}" if profile.identity else "without a name"
     await session.show(

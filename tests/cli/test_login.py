@@ -14,8 +14,8 @@ from twisted.internet.defer import Deferred
 from sockserv.cli.complaints import complaint_about
 from sockserv.cli.exits import EndedBySignal
 from sockserv.client.profiles import Profiles
-from sockserv.errors import AuthenticationFailed, ProfileError, Unavailable
-from sockserv.testing import OWNER, MemoryServer
+from sockserv.errors import AuthenticationFailed, ConnectionEnded, ProfileError, Unavailable
+from sockserv.testing import OWNER, Link, MemoryServer
 from sockserv.trust import Anonymous
 from tests.cli.fakes import (
     FakeTerminal,
@@ -249,6 +249,16 @@ class TestRefusals:
         shown = Shown(memory, profiles, LINE)
         assert shown.output.endswith(", as alice\n")
         assert "The token is still that of the invitation (its disk is full)" in shown.remarks
+
+
+def test_the_connection_ends_before_anybody_knows(
+    memory: MemoryServer, profiles: Profiles, tokens: Tokens
+) -> None:
+    link = Link()
+    tokens.after = link.cut
+    with pytest.raises(ConnectionEnded, match="`sockserv --server 127.0.0.1 whoami` shows"):
+        Shown(memory, profiles, LINE, link=link)
+    assert profiles.load("127.0.0.1").next_token is not None
 
 
 def test_a_server_that_needs_no_login(profiles: Profiles) -> None:
