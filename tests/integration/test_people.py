@@ -11,6 +11,7 @@ import subprocess
 import termios
 from collections.abc import Callable, Iterator
 from contextlib import suppress
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Final
 
@@ -18,6 +19,8 @@ import pytest
 
 from sockserv.client.profiles import Profiles
 from sockserv.state import StateDirectory
+from sockserv.tls import own
+from sockserv.tls.certificates import as_pem, make_certificate, make_key, pin_of_key
 from sockserv.urls import ServerUrl
 from tests.integration.conftest import ANY_PORT, DEADLINE_SECONDS, Twistd, until
 from tests.integration.test_cli import SOCKSERV, environment
@@ -273,6 +276,37 @@ class TestLettingSomebodyIn:
         alice.succeed("login", "--name", "lab1", input=line)
         (listed,) = map(json.loads, owner.succeed("identities", "--json").splitlines())
         assert len(listed["credentials"]) == 2
+
+    def test_the_daemon_has_another_key(
+        self, tls_daemon: Twistd, state: Path, owner: Account, alice: Account
+    ) -> None:
+        alice.succeed("login", "--name", "lab1", input=owner.succeed("invite", "alice"))
+        own.renew(state, ["localhost"], now=datetime.now(UTC), new_key=True)
+        changed = alice.run("--server", "lab1", "echo", "hi")
+        assert (changed.returncode, changed.stdout) == (3, "")
+        assert changed.stderr.startswith("sockserv: lab1 (sockserv://")
+        assert "its key is not the one that we know it by" in changed.stderr
+        # The owner's own command believes the note in the state directory; what it prints has the new pin.
+        line = owner.succeed("invite", "--again", "alice")
+        alice.succeed("login", "--name", "lab1", input=line)
+        assert alice.succeed("--server", "lab1", "echo", "hi") == "hi\n"
+
+    def test_a_certificate_of_ones_own(
+        self, tls_daemon: Twistd, state: Path, tmp_path: Path, owner: Account, alice: Account
+    ) -> None:
+        key = make_key()
+        certificate = make_certificate(key, ["alice"], now=datetime.now(UTC))
+        both = tmp_path / "alice.pem"
+        both.touch(0o600)
+        both.write_bytes(as_pem(certificate) + as_pem(key))
+        with (state / "identities.toml").open("a") as identities:
+            identities.write(f'[alice]\necho = true\ncertificates = ["{pin_of_key(key)}"]\n')
+        until(lambda: owner.succeed("identities"))
+        (url,) = StateDirectory(state).running().listening
+        alice.succeed("login", url, "--name", "lab1", "--certificate", str(both))
+        assert alice.succeed("--server", "lab1", "echo", "hi") == "hi\n"
+        whoami = json.loads(alice.succeed("--server", "lab1", "whoami", "--json"))
+        assert whoami["login"]["method"] == "certificate"
 
     def test_many_log_in_at_once(self, tls_daemon: Twistd, owner: Account, tmp_path: Path) -> None:
         lines = [owner.succeed("invite", f"user{n}") for n in range(4)]
