@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import socket
+import ssl
 import struct
 from pathlib import Path
 from time import monotonic
@@ -39,7 +40,9 @@ class RawClient:
         *,
         receive_buffer_bytes: int | None = None,
         timeout_seconds: float = DEADLINE_SECONDS,
+        certificate: tuple[Path, Path] | None = None,
     ) -> None:
+        """`certificate` is shown to a server with TLS, and the file of its key; what that shows is not looked at."""
         parts = urlsplit(url)
         is_local = parts.scheme == "unix"
         self.socket = socket.socket(socket.AF_UNIX if is_local else socket.AF_INET)
@@ -47,6 +50,13 @@ class RawClient:
             self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive_buffer_bytes)
         self.socket.settimeout(timeout_seconds)
         self.socket.connect(parts.path if is_local else (parts.hostname, parts.port))
+        if parts.scheme == "sockserv":
+            context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+            context.check_hostname = False
+            context.verify_mode = ssl.CERT_NONE
+            if certificate is not None:
+                context.load_cert_chain(*certificate)
+            self.socket = context.wrap_socket(self.socket)
         self._last_call = -1
 
     def __enter__(self) -> RawClient:
@@ -112,7 +122,7 @@ class RawClient:
                 return None
             header = msgspec.json.decode(self._exactly(*struct.unpack(">I", prefix)))
             return Frame(header, self._exactly(header.get("size", 0)))
-        except ConnectionError:
+        except (ConnectionError, ssl.SSLError):
             return None
 
     def receive_answer(self, call: int) -> Frame:
@@ -159,9 +169,11 @@ class RawClient:
         self.socket.close()
 
     def _exactly(self, size: int) -> bytes:
-        data = self.socket.recv(size, socket.MSG_WAITALL) if size else b""
+        # Sockets with TLS know no such flag.
+        flags = 0 if isinstance(self.socket, ssl.SSLSocket) else socket.MSG_WAITALL
+        data = self.socket.recv(size, flags) if size else b""
         while 0 < len(data) < size:
-            more = self.socket.recv(size - len(data), socket.MSG_WAITALL)
+            more = self.socket.recv(size - len(data), flags)
             if not more:
                 raise ConnectionResetError("the connection ended within a frame")
             data += more

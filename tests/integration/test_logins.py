@@ -9,6 +9,7 @@ import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from time import monotonic
+from typing import Any
 
 import pytest
 
@@ -16,6 +17,7 @@ from sockserv.state import StateDirectory
 from sockserv.trust import hash_token
 from tests.integration.conftest import ANY_PORT, DEADLINE_SECONDS, Twistd, until
 from tests.integration.raw_client import RawClient
+from tests.tls.authority import Authority, Files
 
 Start = Callable[..., Twistd]
 
@@ -47,20 +49,24 @@ def open_folder() -> Iterator[Path]:
 class Served:
     """A daemon with three identities, on a port and on a socket that every account can connect to."""
 
-    def __init__(self, twistd: Start, folder: Path, *arguments: str) -> None:
+    def __init__(
+        self, twistd: Start, folder: Path, *arguments: str, identities: str = IDENTITIES
+    ) -> None:
         self.state = folder / "state"
         self.state.mkdir(mode=0o700)
         self.identities = self.state / "identities.toml"
         self.identities.touch(0o600)
-        self.identities.write_text(IDENTITIES)
+        self.identities.write_text(identities)
         self.socket = folder / "socket"
-        listen = ["--listen", f"unix:{self.socket}:mode=666", "--listen", ANY_PORT]
+        listen = ["--listen", f"unix:{self.socket}:mode=666"]
+        if "--listen" not in arguments:
+            listen += ["--listen", ANY_PORT]
         self.twistd = twistd("--state", str(self.state), *listen, *arguments)
         self.local, self.url = self.twistd.wait_until_listening(self.state).listening
         self._clients: list[RawClient] = []
 
-    def connect(self, url: str | None = None) -> RawClient:
-        client = RawClient(url or self.url)
+    def connect(self, url: str | None = None, **options: Any) -> RawClient:
+        client = RawClient(url or self.url, **options)
         self._clients.append(client)
         client.greet()
         return client
@@ -82,8 +88,8 @@ def serve(twistd: Start, tmp_path: Path) -> Iterator[Serve]:
     """Starts a daemon with these arguments."""
     started: list[Served] = []
 
-    def start(*arguments: str, folder: Path = tmp_path) -> Served:
-        started.append(Served(twistd, folder, *arguments))
+    def start(*arguments: str, folder: Path = tmp_path, **options: str) -> Served:
+        started.append(Served(twistd, folder, *arguments, **options))
         return started[-1]
 
     yield start
@@ -153,6 +159,60 @@ def test_another_account(serve: Serve, open_folder: Path, account: int, answer: 
         check=False,
     )
     assert (done.stdout.strip(), done.stderr) == (str(answer), "")
+
+
+class TestCertificates:
+    """Clients that show one in the TLS handshake."""
+
+    @pytest.fixture
+    def alice(self, tmp_path: Path) -> Files:
+        """Her key, with a certificate that it has signed itself."""
+        return Files(tmp_path / "alice")
+
+    def log_in(self, served: Served, files: Files) -> Any:
+        """What becomes of a login by these, or None if it does not come to that."""
+        shown = (files.certificate_file, files.key_file)
+        try:
+            client = served.connect(certificate=shown)
+        except (AssertionError, OSError):
+            return None
+        answer = client.log_in_by("certificate")
+        return answer.header.get("result", {}).get("identity") or answer["message"]
+
+    def test_by_the_key(self, serve: Serve, tmp_path: Path, alice: Files) -> None:
+        served = serve(
+            *("--listen", "tls:0:interface=127.0.0.1"),
+            identities=f'[alice]\ncertificates = ["{alice.pin}"]\ncertificate_names = ["alice"]',
+        )
+        assert self.log_in(served, alice) == "alice"
+        assert served.connect().log_in_by("certificate")["message"].startswith("no certificate")
+        # Whoever signs it: it is the key that counts, and no name that anybody may write.
+        alice.show(Authority().sign(alice.key, "somebody else"))
+        assert self.log_in(served, alice) == "alice"
+        other = Files(tmp_path / "other")
+        other.show(Authority().sign(other.key, "alice", ["alice"]))
+        assert self.log_in(served, other) == "nobody is known here by this certificate"
+
+    def test_by_a_name_that_an_authority_has_signed(
+        self, serve: Serve, tmp_path: Path, alice: Files
+    ) -> None:
+        authority = Authority()
+        trusted = Files(tmp_path / "authority").show(authority.certificate)
+        served = serve(
+            *("--listen", f"tls:0:interface=127.0.0.1:clientCA={trusted}"),
+            identities='[alice]\ncertificate_names = ["alice.example.org"]',
+        )
+        for issuer, name, outcome in [
+            (authority, "alice.example.org", "alice"),
+            (authority, "bob.example.org", "nobody is known here by this certificate"),
+            # Of the same name, and not the one that is trusted: this is where it ends.
+            (Authority(), "alice.example.org", None),
+        ]:
+            alice.show(issuer.sign(alice.key, "x", [name]))
+            assert self.log_in(served, alice) == outcome
+        alice.show(authority.sign(alice.key, "x", ["alice.example.org"], ended=True))
+        assert self.log_in(served, alice) is None
+        assert served.connect().log_in_by("certificate")["message"].startswith("no certificate")
 
 
 def test_a_thousand_wrong_tokens(serve: Serve) -> None:
