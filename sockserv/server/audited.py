@@ -75,6 +75,11 @@ class _Watched:
         noted = _NotedCall(call, self._rule(call))
         try:
             await self._sink.write(self._record(Event.BEGIN, noted, args=fitting(call.args)))
+        except BaseException as error:
+            # It may be on the disk all the same, now or later.
+            self._sink.record(self._end(noted, error))
+            raise
+        try:
             result = self._handler(noted)
             if isinstance(result, Awaitable):
                 result = await result
@@ -90,8 +95,7 @@ class _Watched:
 
     async def _ended(self, noted: _NotedCall, error: Exception | None) -> None:
         end = self._end(noted, error)
-        if isinstance(error, AuditUnavailable) or noted.is_deserted:
-            # It has not begun, or there is nobody to answer.
+        if noted.is_deserted:
             self._sink.record(end)
             return
         try:

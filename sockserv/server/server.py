@@ -61,7 +61,7 @@ class Server:
         self._reactor = reactor
         self._limits = limits or Limits()
         origins = Origins(origin_of)
-        trail = self._trail = AuditTrail(audit, origins)
+        trail = self._trail = AuditTrail(reactor, audit, origins)
         self._logins = logins = Logins(authenticator, self._limits, reactor, origins, trail)
         dispatcher = Dispatcher(services, logins, trail)
         self._revocation = Revocation(dispatcher.permission, trail)
@@ -131,6 +131,7 @@ class Server:
         for port in ports:
             await _as_deferred(port.stopListening())
         await self._peers.drain(self._limits.drain_timeout_seconds)
+        self._trail.stopped()
         if self._reconsidering is not None and self._reconsidering.active():
             self._reconsidering.cancel()
 

@@ -439,6 +439,28 @@ class TestManyRefusals:
             assert len(sink.take()) == 120
 
 
+class Proxy(Service):
+    """Its work is done by another daemon, whose disk is full."""
+
+    @operation("proxy", permission="work")
+    async def proxy(self, call: Call[NoArguments]) -> None:
+        raise AuditUnavailable("over there")
+
+
+def test_an_error_of_the_same_kind_from_elsewhere(sink: Sink) -> None:
+    with MemoryServer([Proxy()], audit=sink) as memory:
+        client = memory.connect(ALICE)
+        sink.is_slow = True
+        calling = client.call("proxy")
+        memory.flush()
+        sink.flush()
+        memory.flush()
+        assert not calling.called
+        sink.flush()
+        with pytest.raises(AuditUnavailable, match="over there"):
+            memory.run(calling)
+
+
 def test_nothing_is_told_of_an_echo(sink: Sink) -> None:
     with MemoryServer([Echo()], audit=sink) as memory:
         client = memory.connect(ALICE)

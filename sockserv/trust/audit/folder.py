@@ -20,7 +20,7 @@ __all__ = ["MAX_LINE_BYTES", "AuditFolder", "AuditLogError", "Head", "RawLine"]
 MAX_LINE_BYTES: Final = 256 * 1024
 """No line is longer; what is, was not written by a log."""
 
-_FILE = re.compile(r"(\d{8})\.jsonl")
+_FILE = re.compile(r"(\d{8,18})\.jsonl")
 _HEAD = re.compile(rb"(\d{20}) ([0-9a-f]{64})\n")
 
 

@@ -88,6 +88,7 @@ class AuditLog:
         self._next: IDelayedCall | None = None
         self._timer: IDelayedCall | None = None
         self._closing: Deferred[None] | None = None
+        self._is_closed = False
 
     def open(self) -> None:
         """Open the files, and write that the log goes on from here. Blocks; raises `StateError`."""
@@ -97,6 +98,8 @@ class AuditLog:
 
     def record(self, record: Record) -> None:
         """Write a record when there is time; see `AuditSink`."""
+        if self._is_closed:
+            return  # a call that outlives its server, as one that waits for a thread
         # Half of the places are for those who wait: what costs its caller nothing must not take them all.
         if len(self._queue) < self._max_waiting_records // 2:
             self._enqueue(record, None)
@@ -119,6 +122,7 @@ class AuditLog:
         Fires when that is done, or cannot be.
         """
         self.record(Record(event=Event.STOP))
+        self._is_closed = True
         closing: Deferred[None] = Deferred()
         self._closing = closing
         if not self._batch:
@@ -132,6 +136,8 @@ class AuditLog:
             self._writer.close()
 
     def _why_not(self) -> str | None:
+        if self._is_closed:
+            return "it is closed"
         if len(self._queue) >= self._max_waiting_records:
             return "too many records wait for the disk"
         return _STUCK if self._trouble == _STUCK else None

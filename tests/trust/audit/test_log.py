@@ -171,6 +171,23 @@ def test_one_log_for_one_folder(bench: Bench) -> None:
     bench.close()
 
 
+def test_nothing_is_written_once_it_is_closed(bench: Bench) -> None:
+    """A call may outlive its server, as one that waits for a thread."""
+    bench.network.flush()
+    bench.close()
+    bench.log.record(begin("late"))
+    with pytest.raises(AuditUnavailable, match="it is closed"):
+        bench.network.run(bench.log.write(begin("late")))
+    bench.network.flush()
+    assert bench.events() == ["start", "stop"]
+
+
+def test_one_that_nobody_has_used(bench: Bench) -> None:
+    bench.log.abandon()
+    assert bench.network.clock.getDelayedCalls() == []
+    assert bench.events() == []
+
+
 class TestAFullDisk:
     def test_whoever_waits_is_refused(self, bench: Bench) -> None:
         bench.disk.error = OSError(28, "No space left on device")
