@@ -29,6 +29,7 @@ BENCHMARKS: Mapping[str, str] = {
     "startup": "benchmarks.startup",
     "memory": "benchmarks.memory",
     "audit": "benchmarks.audit",
+    "tls": "benchmarks.tls",
 }
 
 

@@ -31,7 +31,13 @@ async def _count(call: OutgoingCall) -> int:
 
 async def stream(plan: StreamPlan) -> None:
     """Send everything, read whatever comes back meanwhile, check the count."""
-    client = await connect(reactor, f"tcp://127.0.0.1:{plan.port}", token=plan.secrets["token"])
+    scheme = "sockserv" if plan.pin else "tcp"
+    client = await connect(
+        reactor,
+        f"{scheme}://127.0.0.1:{plan.port}",
+        token=plan.secrets["token"],
+        pin=plan.pin or None,
+    )
     stopwatch = Stopwatch(plan)
     call = await client.open(plan.op)
     sending = Deferred.fromCoroutine(_send(call, plan.total_bytes))

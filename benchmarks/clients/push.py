@@ -10,9 +10,11 @@ from twisted.internet.interfaces import (
     IConsumer,
     IPushProducer,
     IReactorCore,
+    IReactorSSL,
     IReactorTCP,
 )
 from twisted.internet.protocol import ClientFactory, Protocol
+from twisted.internet.ssl import CertificateOptions
 from zope.interface import implementer
 
 from benchmarks.clients.streams import PIECE_BYTES, Stopwatch, StreamPlan, read_plan
@@ -72,5 +74,12 @@ class PushFactory(ClientFactory):
 
 if __name__ == "__main__":
     plan = read_plan()
-    cast(IReactorTCP, reactor).connectTCP("127.0.0.1", plan.port, PushFactory(plan))
+    if plan.pin:
+        # Whoever the server is: only the stream is measured.
+        anybody = CertificateOptions()
+        cast(IReactorSSL, reactor).connectSSL(
+            "127.0.0.1", plan.port, PushFactory(plan), anybody, 10, None
+        )  # type: ignore[arg-type]  # it takes these, too
+    else:
+        cast(IReactorTCP, reactor).connectTCP("127.0.0.1", plan.port, PushFactory(plan))
     cast(IReactorCore, reactor).run()

@@ -19,6 +19,7 @@ class StreamPlan:
     """One stream through one server.
 
     :ivar op: the operation, where the server has several.
+    :ivar pin: that of the server's key, where it is TLS that is spoken.
     :ivar server_pid: the server's process, whose CPU time is read around the stream.
     """
 
@@ -27,6 +28,7 @@ class StreamPlan:
     server_pid: int
     total_bytes: int
     op: str = ""
+    pin: str = ""
 
 
 def read_plan() -> StreamPlan:

@@ -1,10 +1,13 @@
 """A bare Twisted protocol that counts what arrives and throws it away.
 
 On the wire: an unsigned 64-bit big-endian length, that many bytes, and then the count comes back in
-the same form. While it waits it is also the smallest idle connection that Twisted can have.
+the same form. With the folder of a certificate as its argument it speaks TLS. While it waits it is also the smallest idle connection that Twisted can have.
 """
 
 from __future__ import annotations
+
+import sys
+from pathlib import Path
 
 from twisted.internet.protocol import Protocol
 
@@ -35,4 +38,4 @@ class Discard(Protocol):
 
 
 if __name__ == "__main__":
-    serve(Discard)
+    serve(Discard, tls=Path(sys.argv[1]) if len(sys.argv) > 1 else None)

@@ -3,18 +3,24 @@
 from __future__ import annotations
 
 import secrets
+import sys
+from ipaddress import ip_address
+from pathlib import Path
 from typing import cast
 
 from twisted.internet import reactor
 from twisted.internet.address import IPv4Address
-from twisted.internet.interfaces import IListeningPort, IReactorCore
+from twisted.internet.interfaces import IListeningPort, IReactorCore, IStreamServerEndpoint
 from twisted.python.failure import Failure
 
 from benchmarks.peers.announce import BACKLOG, announce
+from sockserv.endpoints import TlsEndpoint
 from sockserv.limits import Limits
 from sockserv.server import Server
 from sockserv.services.api import Audit, Call, NoArguments, Service, operation
 from sockserv.services.echo import Echo
+from sockserv.tls.own import OWN_CERTIFICATE, OWN_KEY
+from sockserv.tls.serving import ServerTls, TlsServerEndpoint
 from sockserv.trust import EVERYTHING, Identity, TokenAuthenticator, hash_token
 from sockserv.trust.audit import AuditSink
 
@@ -44,8 +50,11 @@ class Audited(Service):
         """Does nothing, which is written down before and after."""
 
 
-def main(audit: AuditSink | None = None) -> None:
-    """Serve until the runner goes away."""
+def main(audit: AuditSink | None = None, *, tls: Path | None = None) -> None:
+    """Serve until the runner goes away.
+
+    :param tls: a folder with a certificate and its key, to serve with TLS.
+    """
     token = secrets.token_hex(32)
     server = Server(
         reactor,
@@ -65,10 +74,22 @@ def main(audit: AuditSink | None = None) -> None:
         failure.printTraceback()
         cast(IReactorCore, reactor).stop()
 
-    endpoint = f"tcp:0:interface=127.0.0.1:backlog={BACKLOG}"
-    server.listen(endpoint).addCallbacks(listening, failed)
+    server.listen(_endpoint(tls)).addCallbacks(listening, failed)
     cast(IReactorCore, reactor).run()
 
 
+def _endpoint(tls: Path | None) -> str | IStreamServerEndpoint:
+    if tls is None:
+        return f"tcp:0:interface=127.0.0.1:backlog={BACKLOG}"
+    endpoint = TlsEndpoint(
+        port=0,
+        interface=ip_address("127.0.0.1"),
+        certificate=tls / OWN_CERTIFICATE,
+        key=tls / OWN_KEY,
+        backlog=BACKLOG,
+    )
+    return TlsServerEndpoint(reactor, endpoint, ServerTls(endpoint))
+
+
 if __name__ == "__main__":
-    main()
+    main(tls=Path(sys.argv[1]) if len(sys.argv) > 1 else None)
