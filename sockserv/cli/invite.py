@@ -97,6 +97,14 @@ class _Request:
     arguments: dict[str, Any]
 
 
+@attrs.frozen(kw_only=True)
+class _Line:
+    """How the line is to name the daemon; `host` with its port, where those are not what the daemon says."""
+
+    host: tuple[str, int | None] | None
+    has_pin: bool
+
+
 @attrs.frozen
 class _Invited:
     """What it answers. `urls` are those that the daemon can be reached at, the best one first."""
@@ -160,6 +168,12 @@ What stands in `sockserv identities` can be changed in the file identities.toml,
     help="What the daemon's machine is called where they are.",
 )
 @click.option(
+    "--pin/--no-pin",
+    "has_pin",
+    default=True,
+    help="Without a pin the line holds for any key with a certificate by an authority.",
+)
+@click.option(
     "--qr/--no-qr", default=None, help="Show it as a QR code, too.  [default: on a terminal]"
 )
 @click.option(
@@ -172,6 +186,7 @@ def command(
     /,
     name: str,
     host: tuple[str, int | None] | None,
+    has_pin: bool,
     qr: bool | None,
     expires: float | None,
     rules: tuple[str, ...],
@@ -191,18 +206,13 @@ def command(
         request = _Request("admin.add-token", arguments)
     else:
         raise click.UsageError(
-            f"--again is another line for what {name} may do already, and goes with --expires, --host and --qr only"
+            f"--again is another line for what {name} may do already, and goes with --expires, --host, --pin and --qr only"
         )
-    app.run(app.options, lambda session: _invite(session, request, host, qr=qr))
+    line = _Line(host=host, has_pin=has_pin)
+    app.run(app.options, lambda session: _invite(session, request, line, qr=qr))
 
 
-async def _invite(
-    session: Session,
-    request: _Request,
-    host: tuple[str, int | None] | None,
-    *,
-    qr: bool | None,
-) -> None:
+async def _invite(session: Session, request: _Request, line: _Line, *, qr: bool | None) -> None:
     reached = _reached(session)
     client = await session.connect()
     try:
@@ -221,7 +231,7 @@ async def _invite(
     finally:
         await client.close()
     invited = reply.result
-    url = _invitation(invited, reached, host)
+    url = _invitation(invited, reached, line)
     try:
         await session.show(
             url.reveal(),
@@ -251,9 +261,7 @@ def _reached(session: Session) -> ServerUrl | None:
     return None if url.is_local or url.scheme is not Scheme.TLS else url
 
 
-def _invitation(
-    invited: _Invited, reached: ServerUrl | None, host: tuple[str, int | None] | None
-) -> ServerUrl:
+def _invitation(invited: _Invited, reached: ServerUrl | None, line: _Line) -> ServerUrl:
     """The URL to pass on: as we reach the daemon, or else the best of those that it tells."""
     from sockserv.urls import Scheme, ServerUrl
 
@@ -265,9 +273,10 @@ def _invitation(
     # False comes first: encrypted before not, from elsewhere before from here only.
     told.sort(key=lambda url: (url.scheme is not Scheme.TLS, url.is_local))
     url = reached or told[0]
-    if host is not None and url.scheme is Scheme.TLS:
-        url = attrs.evolve(url, host=host[0], port=host[1] or url.port)
-    return attrs.evolve(url, token=invited.token)
+    if line.host is not None and url.scheme is Scheme.TLS:
+        host, port = line.host
+        url = attrs.evolve(url, host=host, port=port or url.port)
+    return attrs.evolve(url, pin=url.pin if line.has_pin else None, token=invited.token)
 
 
 async def _explain(session: Session, name: str, url: ServerUrl, *, qr: bool | None) -> None:

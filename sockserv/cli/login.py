@@ -99,9 +99,10 @@ async def _log_in(session: Session, profile: Profile, password: str | None) -> N
             timeout_seconds=session.options.timeout,
         )
     except AuthenticationFailed as error:
-        if profile.user is not None or profile.certificate is not None:
+        advice = _advice(profile)
+        if advice is None:
             raise
-        raise AuthenticationFailed(f"{error}; {_advice(profile)}") from None
+        raise AuthenticationFailed(f"{error}; {advice}") from None
     except ConnectionEnded as error:
         raise ConnectionEnded(
             f"{error}; the login is kept all the same: `sockserv --server {profile.name} whoami` shows whether it is good"
@@ -164,8 +165,15 @@ def _checked_name(name: str) -> str:
         raise click.UsageError(str(error)) from None
 
 
-def _advice(profile: Profile) -> str:
+def _advice(profile: Profile) -> str | None:
+    """What to do when the server does not let us in, where that is not for the server to say."""
+    from sockserv.urls import Scheme
+
+    if profile.user is not None or profile.certificate is not None:
+        return None
     if profile.url.token is None:
+        if profile.url.scheme is Scheme.UNIX:
+            return None  # the account was what counted
         return (
             "if the URL had a token, put it into quotes, or the shell takes the & in it for its own"
         )

@@ -161,6 +161,9 @@ class TestWhichUrl:
     def test_a_host_that_was_named(self, memory: MemoryServer, host: str, address: str) -> None:
         assert self.url(memory, "--host", host) == f"sockserv://{address}/?pin={PIN}"
 
+    def test_without_a_pin(self, memory: MemoryServer) -> None:
+        assert self.url(memory, "--no-pin") == "sockserv://192.0.2.1:7700"
+
     def test_the_one_by_which_we_reach_it_ourselves(
         self, memory: MemoryServer, tmp_path: Path
     ) -> None:

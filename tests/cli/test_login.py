@@ -239,6 +239,10 @@ class TestRefusals:
         with pytest.raises(AuthenticationFailed, match="put it into quotes"):
             Shown(memory, profiles, ADDRESS)
 
+    def test_an_account_that_nobody_knows(self, memory: MemoryServer, profiles: Profiles) -> None:
+        with pytest.raises(AuthenticationFailed, match="not valid here$"):
+            Shown(memory, profiles, "unix:///s", "--name", "lab1")
+
     def test_a_server_that_cannot_replace_the_token_now(
         self, memory: MemoryServer, profiles: Profiles, tokens: Tokens
     ) -> None:
