@@ -37,9 +37,8 @@ def with_entry(text: str, entry: Entry) -> str:
         tokens.append(_inline_token(token))
     document = tomlkit.document()
     document[entry.name] = table
-    end = "" if not text or text.endswith("\n") else "\n"
     blank = "\n" if text else ""
-    return f"{text}{end}{blank}{tomlkit.dumps(document)}"
+    return f"{_ended(text)}{blank}{tomlkit.dumps(document)}"
 
 
 def without_entry(text: str, name: str) -> str:
@@ -79,6 +78,7 @@ def with_replaced_token(text: str, name: str, old_sha256: str, new_sha256: str) 
 
 def _with_tables_changed(text: str, name: str, change: Callable[[Container, str], None]) -> str:
     """The text with what `change` has done to a document of one identity's tables, under the key that it is given."""
+    text = _ended(text)
     headers = Places(text).headers
     borders = [0, *(header.offset for header in headers), len(text)]
     sections = [text[begin:end] for begin, end in pairwise(borders)]
@@ -92,6 +92,11 @@ def _with_tables_changed(text: str, name: str, change: Callable[[Container, str]
         sections[n] = ""
     sections[own[0]] = tomlkit.dumps(document)
     return "".join(sections)
+
+
+def _ended(text: str) -> str:
+    """The text with an end to its last line."""
+    return f"{text}\n" if text and not text.endswith("\n") else text
 
 
 def _is(key: str | int, name: str) -> bool:

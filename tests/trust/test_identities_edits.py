@@ -97,12 +97,14 @@ class TestTokens:
 @pytest.mark.parametrize(
     "after", ["", "\n# Bob\n[bob]\n", f'\n["b.c"]\n[[xi.tokens]]\nsha256="{OTHER[::-1]}"']
 )
-def test_however_an_identity_is_written(before: str, alice: str, after: str) -> None:
+@pytest.mark.parametrize("end", ["", "\n", "  # the end"])
+def test_however_an_identity_is_written(before: str, alice: str, after: str, end: str) -> None:
     if before.startswith("# top") and alice.startswith("alice"):
         before = before.replace("# top\n", "# top\n" + alice)
         text = before + after
     else:
         text = before + alice + ("" if alice.endswith("\n") else "\n") + after
+    text = text.rstrip() + end
     entries = parse(text)
     owner = entries["alice"]
     old = next(token for token in owner.tokens if token.sha256 == OLD)
