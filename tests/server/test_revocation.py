@@ -21,7 +21,9 @@ from sockserv.errors import (
 from sockserv.services import Call, Service, operation
 from sockserv.testing import OWNER, Link, MemoryServer
 from sockserv.trust import FilesAccess, FilesGrant, Identity
+from sockserv.trust.audit import Event
 from tests.net.probe import open_frame
+from tests.server.test_audited import Sink
 
 GRANTS = frozenset({"files", "exec", "move"})
 ALICE = Identity(
@@ -385,6 +387,46 @@ def test_new_calls_are_checked_by_what_is_true_now(streams: Streams) -> None:
         reconsider(memory, alice=BOB)
         memory.flush()
         assert streams.ends == ["CancelledError"]
+
+
+# The audit log
+
+
+def test_what_waits_for_the_audit_log_is_not_begun(streams: Streams) -> None:
+    sink = Sink()
+    with serve(streams, audit=sink) as memory:
+        sink.is_slow = True
+        call = begin(memory, memory.connect(ALICE), "revoke")
+        reconsider(memory, alice=None)
+        sink.is_slow = False
+        sink.flush()
+        memory.flush()
+        assert isinstance(failure(memory, call), PermissionDenied)
+        assert streams.ends == []
+        begun, revoked, ended = (each for each in sink.records if each.event is not Event.LOGIN)
+        assert (begun.event, revoked.event, ended.event) == (
+            Event.BEGIN,
+            Event.REVOKED,
+            Event.END,
+        )
+        assert ended.outcome == "permission-denied"
+
+
+def test_the_audit_log_is_told(streams: Streams) -> None:
+    sink = Sink()
+    with serve(streams, audit=sink) as memory:
+        alice = memory.connect(ALICE)
+        begin(memory, alice, "download")
+        begin(memory, alice, "wait")
+        memory.connect(BOB)
+        less = attrs.evolve(ALICE, permissions=frozenset())
+        reconsider(memory, alice=less)
+        reconsider(memory, alice=None)
+        told = [each for each in sink.records if each.event is Event.REVOKED]
+        assert [(each.identity, each.why) for each in told] == [
+            ("alice", "download: what alice may do by the permission 'files' was changed"),
+            ("alice", f"the login of alice {REVOKED}"),
+        ]
 
 
 # What a service cannot bring in
