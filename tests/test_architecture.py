@@ -48,7 +48,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "tap": {"daemon", "endpoints", "settings"},
     # The client's side: the command reaches a daemon only through the client; of trust it reads the audit log.
     "client": {"wire", "net", "tls", "state", "urls", "atomic", "tables", "files"},
-    "cli": {"client", "settings", "state", "urls", "files", "trust"},
+    "cli": {"client", "settings", "state", "urls", "files", "trust", "tls", "machine"},
     "__main__": {"cli"},
     # The public names: nobody inside the house imports them.
     "__init__": {"server", "services", "trust", "client"},

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import cast
+from typing import Any, cast
 
 from twisted.internet import reactor
 from twisted.internet.interfaces import (
@@ -76,10 +76,10 @@ if __name__ == "__main__":
     plan = read_plan()
     if plan.pin:
         # Whoever the server is: only the stream is measured.
-        anybody = CertificateOptions()
+        anybody: Any = CertificateOptions()
         cast(IReactorSSL, reactor).connectSSL(
             "127.0.0.1", plan.port, PushFactory(plan), anybody, 10, None
-        )  # type: ignore[arg-type]  # it takes these, too
+        )
     else:
         cast(IReactorTCP, reactor).connectTCP("127.0.0.1", plan.port, PushFactory(plan))
     cast(IReactorCore, reactor).run()

@@ -28,7 +28,7 @@ _COMMANDS: Final = (
     *("ping", "echo"),
     *("login", "logout", "servers", "whoami"),
     *("invite", "identities", "revoke"),
-    *("audit", "config"),
+    *("audit", "certificate", "config"),
 )
 """Each is the `command` of the module of its name, which is imported when it is needed."""
 

@@ -226,7 +226,8 @@ def connect_endpoint(
         cause = error.__cause__ if isinstance(error, ConnectionEnded) else None
         if isinstance(cause, ConnectError):
             # There was no TLS, or not with whom there should be.
-            raise type(cause)(f"{name}: {cause}") from None
+            kind = CertificateChanged if isinstance(cause, CertificateChanged) else ConnectError
+            raise kind(f"{name}: {cause}") from None
         if isinstance(error, AuthenticationFailed):
             raise AuthenticationFailed(f"{name} refused the login: {error}") from None
         if isinstance(error, ConnectionEnded | Unavailable | UnexpectedResult):

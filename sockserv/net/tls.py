@@ -136,7 +136,7 @@ class TlsTransport(Protocol, OutletSource):
             self._has_heard = True
             if data[0] not in _RECORD_TYPES:
                 raw.write([_ALERT], len(_ALERT))
-                self._fail(NotTls("it does not speak TLS"))
+                self._fail(NotTls("it does not speak TLS (without it, a URL begins with tcp://)"))
                 return
         raw.on_received(len(data))
         self._tls.bio_write(data)
