@@ -178,6 +178,17 @@ class ServiceConformance:
                 failure = run.outcome_of(call.raw_result())
                 assert failure is None or isinstance(failure, DeadlineExceeded), repr(failure)
 
+    def test_revocation_ends_the_call(self) -> None:
+        """Who may not be here any more does nothing more."""
+        for example in self.examples:
+            with _Run(self) as run:
+                call = run.open(example)
+                run.revoke()
+                run.pass_time(self.patience_seconds)
+                run.check_ended(example, "the caller was revoked")
+                failure = run.outcome_of(call.raw_result())
+                assert failure is None or isinstance(failure, PermissionDenied), repr(failure)
+
     # What goes over the wire
 
     def test_a_slow_reader_pauses_the_source(self) -> None:
@@ -289,6 +300,9 @@ class _Run:
 
     def __exit__(self, *error: Any) -> None:
         self._memory.__exit__(*error)
+
+    def revoke(self) -> None:
+        self._memory.server.reconsider(lambda identity: None)
 
     def pass_time(self, seconds: float) -> None:
         self._memory.advance(seconds)

@@ -183,6 +183,7 @@ ENDLESS = Example("op", ends=False)
         (Stubborn, ENDLESS, "a_cancelled_call_ends", "still runs, though the caller cancelled"),
         (Stubborn, ENDLESS, "a_lost_connection_ends_the_call", "the connection was lost"),
         (Stubborn, ENDLESS, "a_deadline_ends_the_call", "its deadline has passed"),
+        (Stubborn, ENDLESS, "revocation_ends_the_call", "the caller was revoked"),
         (Greedy, PLAIN, "a_slow_reader_pauses_the_source", "is a call.send not awaited?"),
         (Framer, Example("op", body=b"0123456789"), "fragments_make_no_difference", "differs"),
         (Unnamed, PLAIN, "unknown_arguments_are_refused", "names no argument"),
