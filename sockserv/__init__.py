@@ -15,11 +15,12 @@ if TYPE_CHECKING:
     from sockserv.errors import CallError, SockservError
     from sockserv.limits import Limits
     from sockserv.server import Server
-    from sockserv.services import Call, Service, operation
+    from sockserv.services import Audit, Call, Service, operation
     from sockserv.trust import Anonymous, Identity, TokenAuthenticator
 
 _HOMES = {
     "Anonymous": "sockserv.trust",
+    "Audit": "sockserv.services",
     "Call": "sockserv.services",
     "CallError": "sockserv.errors",
     "Client": "sockserv.client",
@@ -37,6 +38,7 @@ _HOMES = {
 
 __all__ = [
     "Anonymous",
+    "Audit",
     "Call",
     "CallError",
     "Client",
