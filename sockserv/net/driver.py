@@ -39,7 +39,7 @@ def _steps(
 ) -> Generator[Any, Any, T]:
     while True:
         try:
-            value = yield awaited
+            value = None if _has_fired(awaited) else (yield awaited)
         except GeneratorExit:
             coroutine.close()
             raise
@@ -61,3 +61,11 @@ def _steps(
                 return result
             finally:
                 after_step()
+
+
+def _has_fired(awaited: Any) -> bool:
+    """Whether a Deferred has its result already, as when `after_step` has brought it.
+
+    To wait for it then would take that result away from the coroutine, which asks the Deferred itself.
+    """
+    return isinstance(awaited, Deferred) and bool(awaited.called) and not awaited.paused

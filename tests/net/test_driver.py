@@ -5,7 +5,9 @@ from __future__ import annotations
 import gc
 from typing import Any
 
+import pytest
 from twisted.internet.defer import CancelledError, Deferred
+from twisted.python.failure import Failure
 
 from sockserv.net.driver import resume
 
@@ -69,6 +71,35 @@ def test_cancelling_reaches_what_is_awaited() -> None:
     driven.result.cancel()
     assert outcome == [CancelledError]
     assert driven.log == ["before", "finally", "after"]
+
+
+@pytest.mark.parametrize("result", [1, None, Failure(ValueError("one"))])
+def test_what_fires_when_a_step_has_ended(result: Any) -> None:
+    """The coroutine waits for something that happens as soon as others get their turn."""
+    awaited: list[Deferred[Any]] = [Deferred(), Deferred(), Deferred()]
+
+    async def run() -> list[Any]:
+        results = []
+        for each in awaited:
+            try:
+                results.append(await each)
+            except ValueError as error:
+                results.append(error)
+        return results
+
+    coroutine = run()
+    running = resume(
+        coroutine,
+        coroutine.send(None),
+        before_step=lambda: None,
+        after_step=lambda: awaited[1].callback(result) if not awaited[1].called else None,
+    )
+    awaited[0].callback("first")
+    awaited[2].callback("last")
+    outcome: list[Any] = []
+    running.addCallback(outcome.append)
+    expected = result.value if isinstance(result, Failure) else result
+    assert outcome == [["first", expected, "last"]]
 
 
 def test_a_coroutine_that_is_forgotten_is_closed() -> None:
