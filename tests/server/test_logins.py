@@ -9,6 +9,8 @@ from typing import Any
 
 import attrs
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from twisted.internet.defer import Deferred
 from twisted.logger import ILogObserver, LogEvent, LogLevel, formatEvent, globalLogPublisher
 from zope.interface import implementer
@@ -360,6 +362,56 @@ def test_a_check_that_ends_after_its_connection() -> None:
         waiting.asked[0].callback(ALICE)
         memory.flush()
         assert memory.server.connections == 0
+
+
+ACTIONS = st.lists(
+    st.tuples(
+        st.sampled_from(["greet", "wrong", "right", "brief", "hang up", "wait", "wait long"]),
+        st.integers(0, 3),
+    ),
+    max_size=60,
+)
+
+
+@given(ACTIONS)
+def test_whatever_a_guesser_does(actions: list[tuple[str, int]]) -> None:
+    """No more is tried at a time than answers are held, and no token but the right one lets anybody in."""
+    tried: dict[str, list[float]] = {}
+
+    class Counting(Right):
+        def authenticate(self, method: str, credentials: Any, origin: Origin) -> Any:
+            if credentials["token"] != "right":
+                times = tried.setdefault(str(origin.address), [])
+                times.append(memory.clock.seconds())
+                # The shortest that an answer is held.
+                assert len([time for time in times if time > times[-1] - 0.0999]) <= 3
+            return super().authenticate(method, credentials, origin)
+
+    limits = Limits(max_held_logins=3)
+    with MemoryServer([], authenticator=Counting(), limits=limits) as memory:
+        raws = [greet(memory, origin) for origin in (HERE, HERE, ELSEWHERE, ELSEWHERE)]
+        numbers, right = [1] * 4, [False] * 4
+        for action, which in actions:
+            raw = raws[which]
+            match action:
+                case "wait":
+                    memory.advance(0.07)
+                case "wait long":
+                    memory.advance(3.0)
+                case "hang up":
+                    raw.abort()
+                case "greet" if raw.is_closed:
+                    raws[which] = greet(memory, HERE if which < 2 else ELSEWHERE)
+                    numbers[which], right[which] = 1, False
+                case "wrong" | "right" | "brief" if not raw.is_closed:
+                    right[which] |= action == "right"
+                    token = "right" if action == "right" else "wrong"
+                    fields: dict[str, Any] = {"timeout": 0.01} if action == "brief" else {}
+                    guess(raw, numbers[which], token, **fields)
+                    numbers[which] += 2
+            memory.flush()
+            for one, may in zip(raws, right, strict=True):
+                assert may or "reply" not in codes(one)
 
 
 def test_an_authenticator_that_breaks_says_nothing_of_the_credentials(log: list[str]) -> None:
