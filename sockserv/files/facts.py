@@ -6,7 +6,7 @@ from enum import StrEnum
 
 import attrs
 
-__all__ = ["Digest", "Entry", "FileType", "Stored", "Usage"]
+__all__ = ["Digest", "Entry", "FileType", "Kept", "Stored", "Usage"]
 
 
 class FileType(StrEnum):
@@ -42,6 +42,14 @@ class Stored:
 
     size: int
     etag: str
+    digest: str
+
+
+@attrs.frozen(kw_only=True)
+class Kept:
+    """What is there of an upload that broke off: up to which offset, and the digest of that."""
+
+    offset: int
     digest: str
 
 

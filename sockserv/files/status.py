@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import stat
+from collections.abc import Sequence
 from hashlib import blake2b
 from struct import Struct
 from typing import Final
@@ -40,12 +41,15 @@ def type_of(status: os.stat_result) -> FileType:
     return FileType.DIRECTORY if stat.S_ISDIR(status.st_mode) else FileType.OTHER
 
 
-def entry_of(name: str, status: os.stat_result, *, path: str | None = None) -> Entry:
+def entry_of(name: str, status: os.stat_result, *, below: Sequence[str] | None = None) -> Entry:
     """What is told about something that a directory has under `name`, as `os.listdir` gives it.
 
-    `path` is where that is below the directory that is listed, if that is to be said.
+    `below` are the names that lead to that directory from the one that is listed, if its path from there is to be said.
     """
     text, can_be_asked_for = shown(name)
+    path = None
+    if below is not None:
+        path, can_be_asked_for = shown("/".join((*below, name)))
     return Entry(
         name=text,
         type=type_of(status),

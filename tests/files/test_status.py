@@ -44,7 +44,14 @@ def test_an_entry(tmp_path: Path) -> None:
     path = tmp_path / os.fsdecode(b"caf\xe9")
     path.write_bytes(b"123")
     path.chmod(0o640)
-    entry = entry_of(path.name, path.lstat(), path=None)
+    entry = entry_of(path.name, path.lstat())
     assert (entry.name, entry.unnameable) == ("caf\N{REPLACEMENT CHARACTER}e9", True)
     assert (entry.type, entry.size, entry.mode, entry.path) == (FileType.FILE, 3, 0o640, None)
     assert entry.etag == etag_of(path.stat())
+
+
+def test_an_entry_further_down(tmp_path: Path) -> None:
+    entry = entry_of("a", tmp_path.stat(), below=())
+    assert (entry.path, entry.unnameable) == ("a", False)
+    entry = entry_of("a", tmp_path.stat(), below=("中", os.fsdecode(b"\xff")))
+    assert (entry.path, entry.unnameable) == ("中/\N{REPLACEMENT CHARACTER}ff/a", True)

@@ -1,0 +1,133 @@
+"""Taking a file's content from a call, while what came before is written and digested in a thread."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Final
+
+import msgspec
+from twisted.internet.defer import Deferred
+
+from sockserv.errors import InvalidArgument
+from sockserv.files.arguments import PutArguments
+from sockserv.files.facts import Stored
+from sockserv.services.api import Call
+from sockserv.services.files.download import SMALL_BYTES
+from sockserv.services.files.pace import Pace
+from sockserv.services.files.steps import Steps
+from sockserv.services.files.upload import Upload, Wants
+
+__all__ = ["receive"]
+
+_BATCH_BYTES: Final = 1024 * 1024
+"""So much is written in one step: a thread costs something each time."""
+
+_BATCH_PIECES: Final = 256
+_TRAILER_STREAM: Final = 1
+_MAX_TRAILER_BYTES: Final = 1024
+
+
+class _Trailer(msgspec.Struct, forbid_unknown_fields=True):
+    """What follows the content."""
+
+    digest: Annotated[str, msgspec.Meta(pattern=r"^blake3:[0-9a-f]{64}\Z")]
+
+
+async def receive(call: Call[PutArguments], upload: Upload, pace: Pace | None) -> Stored:
+    """Store the file that a call sends. Raises what `Upload.steps` raises.
+
+    A small file costs one turn in a thread. Of a large one two batches are in memory: one is taken while the other is
+    written. When the call breaks off, what has come is written before it is let go.
+    """
+    args = call.args
+    body = call.whole_body
+    if body is not None and upload.digest is not None:
+        return await _store(call, upload, [body] if body else [], pace)
+    content = _Content(call, upload)
+    if args.size is not None and args.size - args.offset <= SMALL_BYTES:
+        await content.take(max(0, args.size - args.offset) + 1)
+        return await _store(call, upload, content.pieces, pace)
+    return await _receive_large(call, upload, content, pace)
+
+
+async def _store(
+    call: Call[PutArguments], upload: Upload, pieces: list[bytes], pace: Pace | None
+) -> Stored:
+    if pace is not None:
+        await pace.wait_for(sum(map(len, pieces)), call.clock)
+    return await call.in_thread(upload.store, pieces)
+
+
+async def _receive_large(
+    call: Call[PutArguments], upload: Upload, content: _Content, pace: Pace | None
+) -> Stored:
+    async with Steps(call.in_thread, upload.steps()) as steps:
+        while await steps.next() is Wants.A_TURN:
+            pass
+        writing: Deferred[Wants | None] | None = None
+        try:
+            while await content.take(_BATCH_BYTES):
+                if writing is not None:
+                    await writing
+                size, pieces = content.size, content.give()
+                writing = Deferred.fromCoroutine(steps.send(pieces))
+                if pace is not None:
+                    await pace.wait_for(size, call.clock)
+            if writing is not None:
+                await writing
+        except Exception:
+            if writing is not None:
+                # It is waited for below, in its turn.
+                writing.addErrback(lambda _: None)
+            if content.pieces and steps.is_open:
+                await steps.send(content.give())
+            raise
+        await steps.send(())
+        return steps.result
+
+
+class _Content:
+    """The content that has come, and has not been written; what the trailer says is told to the upload."""
+
+    def __init__(self, call: Call[PutArguments], upload: Upload) -> None:
+        self._body = call.body
+        self._upload = upload
+        self._trailer = b""
+        self.pieces: list[bytes] = []
+        self.size = 0
+
+    async def take(self, enough_bytes: int) -> bool:
+        """Wait until there are so many bytes, or many pieces, or all; gives whether there are any.
+
+        Raises `InvalidArgument` for what is neither content nor a trailer.
+        """
+        while self.size < enough_bytes and len(self.pieces) < _BATCH_PIECES:
+            taken: Any = await self._body.take()
+            if taken is None:
+                self._end()
+                break
+            stream, piece = taken
+            if not stream:
+                self.pieces.append(piece)
+                self.size += len(piece)
+            else:
+                self._add_to_trailer(stream, piece)
+        return bool(self.pieces)
+
+    def give(self) -> list[bytes]:
+        """The pieces, which are somebody else's from now on."""
+        pieces, self.pieces, self.size = self.pieces, [], 0
+        return pieces
+
+    def _add_to_trailer(self, stream: int, piece: bytes) -> None:
+        self._trailer += piece
+        if stream != _TRAILER_STREAM:
+            raise InvalidArgument(f"stream {stream} has no meaning in an upload")
+        if len(self._trailer) > _MAX_TRAILER_BYTES:
+            raise InvalidArgument(f"the trailer is longer than {_MAX_TRAILER_BYTES} bytes")
+
+    def _end(self) -> None:
+        if self._trailer:
+            try:
+                self._upload.digest = msgspec.json.decode(self._trailer, type=_Trailer).digest
+            except (msgspec.DecodeError, UnicodeDecodeError) as error:
+                raise InvalidArgument(f"the trailer: {error}") from None

@@ -1,0 +1,74 @@
+"""What the calls of the files service have in common, and what each identity has of it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Generator
+from functools import partial
+
+import attrs
+
+from sockserv.services.files.cache import DigestCache
+from sockserv.services.files.folders import Folder, Folders
+from sockserv.services.files.pace import Pace
+from sockserv.services.files.partials import Partials
+from sockserv.services.files.quota import Quota, measure
+from sockserv.trust.identities import EVERYTHING, Identity
+
+__all__ = ["Share", "Store"]
+
+
+@attrs.frozen
+class Share:
+    """What an identity has: its folder, how much may be there, and how fast it may go, None for as fast as can be."""
+
+    folder: Folder
+    quota: Quota
+    pace: Pace | None
+
+
+class Store:
+    """The folders, and what is known of what is in them.
+
+    `quota_bytes` and `rate_bytes_per_second` hold for each but the owner, None for no bound. `seconds` never goes back,
+    `now_ns` is the time of day.
+    """
+
+    def __init__(
+        self,
+        folders: Folders,
+        *,
+        quota_bytes: int | None,
+        rate_bytes_per_second: int | None,
+        seconds: Callable[[], float],
+        now_ns: Callable[[], int],
+    ) -> None:
+        self._folders = folders
+        self._quota_bytes = quota_bytes
+        self._rate_bytes_per_second = rate_bytes_per_second
+        self._seconds = seconds
+        self._quotas: dict[tuple[object, ...], Quota] = {}
+        self._paces: dict[str, Pace] = {}
+        self.partials = Partials(now_ns=now_ns)
+        self.digests = DigestCache(now_ns=now_ns)
+
+    def share_of(self, identity: Identity) -> Share:
+        """What an identity has. Raises `FilesDenied` when that is nothing."""
+        folder = self._folders.of(identity)
+        is_owner = EVERYTHING in identity.permissions
+        limit = None if is_owner else self._quota_bytes
+        rate = None if is_owner else self._rate_bytes_per_second
+        key = (limit, *folder.place)
+        quota = self._quotas.get(key)
+        if quota is None:
+            self._quotas[key] = quota = Quota(
+                limit, partial(measure, folder.jail, self.partials), seconds=self._seconds
+            )
+        pace = None if rate is None else self._paces.setdefault(identity.name, Pace(rate))
+        return Share(folder, quota, pace)
+
+    def sweep(self, *, expiry_seconds: float) -> Generator[int, None, int]:
+        """Remove what broken uploads have left, and nobody has gone on with for a time; gives how many. Blocks."""
+        removed = 0
+        for folder in self._folders.known():
+            removed += yield from self.partials.sweep(folder.jail, expiry_seconds=expiry_seconds)
+        return removed
