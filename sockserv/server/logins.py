@@ -140,6 +140,7 @@ class Logins:
     def _turned_away(self, call: IncomingCall) -> AuthenticationFailed:
         """The error for a login whose credentials are not even looked at; it is the last of its connection."""
         self._turned_away_in_a_row += 1
+        self._trail.login_turned_away()
         # A flood of logins must not flood the log as well.
         if self._turned_away_in_a_row & (self._turned_away_in_a_row - 1) == 0:
             self._log.warn(

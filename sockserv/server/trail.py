@@ -83,6 +83,11 @@ class AuditTrail:
             facts=fitting({"method": method[:_MAX_OP_CHARACTERS], **facts}),
         )
 
+    def login_turned_away(self) -> None:
+        """A login was refused without a look at it: that is only counted."""
+        self._begin_minute_of_logins()
+        self._failed_logins.others += 1
+
     def revoked(self, peer: Peer, why: str) -> None:
         """What the peer's identity was permitted has been taken from it, all or some."""
         self._tell(peer, Event.REVOKED, why=fitting_text(why))

@@ -20,9 +20,11 @@ from sockserv.limits import Limits
 from sockserv.services import Call, Service, operation
 from sockserv.testing import Frame, Link, MemoryNetwork, MemoryServer, RawPeer
 from sockserv.trust import Identity, Login, Origin, PeerCertificate
+from sockserv.trust.audit import Event
 from sockserv.trust.checkers import CertificateChecker, TokenChecker, UidChecker
 from sockserv.trust.portal import PortalAuthenticator, make_portal
 from tests.net.probe import open_frame
+from tests.server.test_audited import Sink
 
 ALICE = Identity("alice", login=Login("token", "token:ac463ac5"))
 CERTIFICATE = PeerCertificate("sha256:alices")
@@ -244,6 +246,7 @@ def test_the_deadline_of_the_login_holds() -> None:
 def test_a_thousand_wrong_tokens(log: list[str]) -> None:
     """From one place, as fast as it goes, on ever new connections."""
     asked = []
+    sink = Sink()
 
     class Counting(Right):
         def authenticate(self, method: str, credentials: Any, origin: Origin) -> Identity:
@@ -251,7 +254,7 @@ def test_a_thousand_wrong_tokens(log: list[str]) -> None:
             found: Identity = super().authenticate(method, credentials, origin)
             return found
 
-    with MemoryServer([Who()], authenticator=Counting()) as memory:
+    with MemoryServer([Who()], authenticator=Counting(), audit=sink) as memory:
         for _ in range(1000):
             guess(greet(memory))
         memory.flush()
@@ -270,6 +273,9 @@ def test_a_thousand_wrong_tokens(log: list[str]) -> None:
         guess(late, token="right")
         assert after(memory, 0, late) == ["reply"]
     assert len(asked) == 34
+    failed = [each for each in sink.records if each.event is Event.LOGIN_FAILED]
+    assert len(failed) == 32 + 1
+    assert failed[-1].facts == {"others": 968}
 
 
 # Authenticators
