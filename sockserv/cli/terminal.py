@@ -46,7 +46,8 @@ class ProcessTerminal:
     def ask_secret(self, question: str) -> str:
         """Ask without showing what is typed; see `Terminal`.
 
-        A signal ends the process as always, but not before the terminal shows again what is typed.
+        A signal ends the process as always, but not before the terminal shows again what is typed. After Ctrl-Z and
+        `fg` it is not shown, either: shells have the terminal show it.
         """
         # Imported late: hardly any command asks.
         from getpass import getpass
@@ -54,6 +55,7 @@ class ProcessTerminal:
         if not self.has(0) and not _has_terminal():
             raise click.UsageError(f"there is no terminal to ask at: {question.rstrip(': ')}")
         before = {n: signal.signal(n, _interrupt) for n in SIGNALS if not is_ignored(n)}
+        before[signal.SIGCONT] = signal.signal(signal.SIGCONT, lambda _, __: _ask_again(question))
         try:
             answer = getpass(question).strip()
         except EOFError:
@@ -78,6 +80,20 @@ def _has_terminal() -> bool:
     except OSError:
         return False
     return True
+
+
+def _ask_again(question: str) -> None:
+    import termios
+
+    with suppress(OSError, termios.error):
+        terminal = os.open("/dev/tty", os.O_RDWR | os.O_NOCTTY)
+        try:
+            attributes = termios.tcgetattr(terminal)
+            attributes[3] &= ~termios.ECHO
+            termios.tcsetattr(terminal, termios.TCSANOW, attributes)
+            os.write(terminal, question.encode())
+        finally:
+            os.close(terminal)
 
 
 def _interrupt(number: int, frame: FrameType | None) -> None:

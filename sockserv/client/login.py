@@ -33,6 +33,7 @@ Connect: TypeAlias = Callable[[Profile], Deferred[Client]]
 """Connects to the server of a profile, and logs in with the token that the URL in it has, or what else there is."""
 
 _TOKEN_BYTES: Final = 32
+_MAX_IDENTITY_CHARACTERS: Final = 256
 _REPLACE: Final = "identity.replace-token"
 
 
@@ -119,7 +120,8 @@ def _before(profile: Profile, profiles: Profiles) -> Profile | None:
 
 def _presentable(identity: str | None) -> str | None:
     """It is shown, and written to a file; and a server may say anything."""
-    return identity if identity and identity.isprintable() else None
+    is_one = identity and len(identity) <= _MAX_IDENTITY_CHARACTERS and identity.isprintable()
+    return identity if is_one else None
 
 
 def _unchanged(profile: Profile) -> Profile:

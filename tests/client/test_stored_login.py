@@ -294,7 +294,7 @@ def test_a_server_that_cannot_replace_tokens_keeps_them(profiles: Profiles) -> N
         assert scene.profiles.load("lab1") == done.profile
 
 
-@pytest.mark.parametrize("name", ["a\x1b[2Jb", "x\x7f", "\u202eevil"])
+@pytest.mark.parametrize("name", ["a\x1b[2Jb", "x\x7f", "\u202eevil", "x" * 257])
 def test_a_name_that_cannot_be_shown_is_not_stored(profiles: Profiles, name: str) -> None:
     tokens = Tokens(name)
     scene = Scene(profiles, tokens, [tokens])

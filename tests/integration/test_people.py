@@ -105,6 +105,11 @@ class Screen:
         """Whether what is typed is shown."""
         return bool(termios.tcgetattr(self.terminal)[3] & termios.ECHO)
 
+    def show_what_is_typed(self) -> None:
+        attributes = termios.tcgetattr(self.terminal)
+        attributes[3] |= termios.ECHO
+        termios.tcsetattr(self.terminal, termios.TCSANOW, attributes)
+
     def type(self, text: bytes) -> None:
         os.write(self._user, text)
 
@@ -171,6 +176,21 @@ class TestTheQuestion:
         assert screen.has_echo()
         assert b"Traceback" not in screen.shown
         assert alice.profiles.names() == []
+
+    def test_it_is_not_shown_after_a_pause_either(
+        self, alice: Account, screen: Screen, url: str
+    ) -> None:
+        process = alice.start_on(screen.terminal, "login", "--name", "lab1")
+        until(lambda: QUESTION in screen.shown)
+        # What a shell does at Ctrl-Z and `fg`.
+        process.send_signal(signal.SIGSTOP)
+        screen.show_what_is_typed()
+        process.send_signal(signal.SIGCONT)
+        until(lambda: screen.shown.count(QUESTION) == 2)
+        assert not screen.has_echo()
+        screen.type(f"{url}\n".encode())
+        assert process.wait(DEADLINE_SECONDS) == 0
+        assert screen.has_echo()
 
     @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
     def test_a_signal_leaves_the_terminal_as_it_was(
