@@ -6,9 +6,10 @@ from collections.abc import Iterator
 from typing import Final
 
 from twisted.internet.defer import Deferred
-from twisted.internet.interfaces import IAddress, IDelayedCall
-from twisted.internet.protocol import Factory, Protocol
+from twisted.internet.interfaces import IAddress, IDelayedCall, IReactorTime, ITCPTransport
+from twisted.internet.protocol import Factory, Protocol, connectionDone
 from twisted.logger import Logger
+from twisted.python.failure import Failure
 
 from sockserv.errors import GoodbyeCode
 from sockserv.net.peer import Peer
@@ -16,6 +17,9 @@ from sockserv.net.settings import PeerSettings
 from sockserv.wire.messages import Goodbye, encode_frame
 
 __all__ = ["PeerFactory", "PeerSet"]
+
+_REFUSAL_SECONDS: Final = 2.0
+"""How long somebody who is not let in may take to read why."""
 
 _SHUTTING_DOWN: Final = "the server is shutting down"
 
@@ -108,13 +112,24 @@ class PeerSet:
 class _Refusal(Protocol):
     """Says goodbye to a connection for which there is no room."""
 
-    def __init__(self, code: GoodbyeCode, why: str) -> None:
+    def __init__(self, clock: IReactorTime, code: GoodbyeCode, why: str) -> None:
+        self._clock = clock
         self._goodbye = encode_frame(Goodbye(code.value, why))
+        self._deadline: IDelayedCall | None = None
 
     def connectionMade(self) -> None:
         assert self.transport is not None
+        # With TLS, it is the peer who lets the goodbye out, by its part of the handshake.
+        self._deadline = self._clock.callLater(_REFUSAL_SECONDS, self._abort)
         self.transport.write(self._goodbye)
         self.transport.loseConnection()
+
+    def connectionLost(self, reason: Failure = connectionDone) -> None:
+        if self._deadline is not None and self._deadline.active():
+            self._deadline.cancel()
+
+    def _abort(self) -> None:
+        ITCPTransport(self.transport).abortConnection()
 
 
 class PeerFactory(Factory):
@@ -134,7 +149,7 @@ class PeerFactory(Factory):
         limits = self._settings.limits
         count = len(self._peers)
         if self._peers.is_draining:
-            return _Refusal(GoodbyeCode.SHUTTING_DOWN, _SHUTTING_DOWN)
+            return _Refusal(self._settings.clock, GoodbyeCode.SHUTTING_DOWN, _SHUTTING_DOWN)
         if count >= limits.max_connections:
             return self._refuse(addr, f"{count} connections are open, which is the limit")
         most = limits.max_unauthenticated_connections
@@ -152,4 +167,4 @@ class PeerFactory(Factory):
                 count=self._refused,
                 why=why,
             )
-        return _Refusal(GoodbyeCode.TOO_MANY_CONNECTIONS, why)
+        return _Refusal(self._settings.clock, GoodbyeCode.TOO_MANY_CONNECTIONS, why)

@@ -15,10 +15,12 @@ from twisted.python.failure import Failure
 
 from sockserv.net.outlet import outlet_for
 from sockserv.net.tls import HandshakeFailed, NotTls, TlsFactory, TlsTransport
+from sockserv.server import Server
 from sockserv.testing import Link, MemoryNetwork
 from sockserv.testing.link import MemoryTransport
 from sockserv.tls.serving import ServerTls
 from sockserv.tls.trusting import ClientTls
+from sockserv.trust import Anonymous, Identity
 from tests.tls.authority import Files
 
 
@@ -395,6 +397,22 @@ def test_a_protocol_without_an_outlet(files: Files) -> None:
     assert client.received == b"no room"
     assert client.end is not None
     assert client.end.type is ConnectionDone
+
+
+def test_who_is_refused_and_never_shakes_hands_is_cut_off(files: Files) -> None:
+    network, silent = MemoryNetwork(), Plain(b"")
+    guest = Anonymous(Identity("guest"))
+    server = Server(network.clock, [], authenticator=guest)
+    network.run(server.stop())
+    refusal = TlsFactory(server.factory, ServerTls(files.endpoint())).buildProtocol(None)
+    assert refusal is not None
+    network.join(silent, refusal)
+    network.advance(1.9)
+    assert not silent.is_lost
+    network.advance(0.1)
+    assert silent.is_lost
+    assert silent.received == b""
+    assert not network.clock.getDelayedCalls()
 
 
 def test_a_factory_that_wants_no_more(files: Files) -> None:
