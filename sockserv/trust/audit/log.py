@@ -26,6 +26,7 @@ from sockserv.trust.audit.writer import AuditWriter
 __all__ = ["AuditLog", "OnFailure"]
 
 _STUCK: Final = "the disk has not answered in time"
+_FULL: Final = "too many records wait for the disk"
 
 
 class OnFailure(StrEnum):
@@ -69,7 +70,7 @@ class AuditLog:
         *,
         in_thread: Callable[..., Deferred[Any]],
         on_failure: OnFailure = OnFailure.REFUSE,
-        max_waiting_records: int = 4096,
+        max_waiting_records: int = 16_384,
         timeout_seconds: float = 10.0,
     ) -> None:
         self._clock = clock
@@ -89,6 +90,8 @@ class AuditLog:
         self._timer: IDelayedCall | None = None
         self._closing: Deferred[None] | None = None
         self._is_closed = False
+        # Whether somebody was refused for that since the queue was last short.
+        self._is_full = False
 
     def open(self) -> None:
         """Open the files, and write that the log goes on from here. Blocks; raises `StateError`."""
@@ -111,6 +114,9 @@ class AuditLog:
         why = self._why_not()
         if why is not None:
             self._lose(1)
+            if why == _FULL and not self._is_full:
+                self._is_full = True
+                self._complain(why)
             return self._refusal(why)
         done: Deferred[None] = Deferred()
         self._enqueue(record, done)
@@ -139,7 +145,7 @@ class AuditLog:
         if self._is_closed:
             return "it is closed"
         if len(self._queue) >= self._max_waiting_records:
-            return "too many records wait for the disk"
+            return _FULL
         return _STUCK if self._trouble == _STUCK else None
 
     def _refusal(self, why: str) -> Deferred[None]:
@@ -176,6 +182,7 @@ class AuditLog:
         if not self._batch:
             self._close_now()
             return
+        self._is_full &= len(self._queue) >= self._max_waiting_records // 2
         self._queue.clear()
         self._timer = self._clock.callLater(self._timeout_seconds, self._on_timeout)
         writing = self._in_thread(self._writer.append, [each.record for each in self._batch])
@@ -231,11 +238,14 @@ class AuditLog:
     def _in_trouble(self, why: str) -> None:
         if self._trouble != why:
             self._trouble = why
-            self._log.critical(
-                "the audit log cannot be written: {why}; operations that change something {what}",
-                why=why,
-                what="go on without" if self._on_failure is OnFailure.CONTINUE else "are refused",
-            )
+            self._complain(why)
+
+    def _complain(self, why: str) -> None:
+        self._log.critical(
+            "the audit log cannot be written: {why}; operations that change something {what}",
+            why=why,
+            what="go on without" if self._on_failure is OnFailure.CONTINUE else "are refused",
+        )
 
     def _close_now(self) -> None:
         if self._closing is not None:
