@@ -26,6 +26,8 @@ __all__ = ["execute", "sockserv"]
 
 _COMMANDS: Final = (
     *("ping", "echo"),
+    *("put", "get", "sync"),
+    *("ls", "stat", "mkdir", "mv", "rm", "digest", "usage"),
     *("login", "logout", "servers", "whoami"),
     *("invite", "identities", "revoke"),
     *("audit", "certificate", "config"),

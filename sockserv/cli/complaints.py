@@ -14,7 +14,7 @@ from sockserv.cli.exits import ExitStatus, status_of
 from sockserv.cli.output import as_json_line, printable
 from sockserv.errors import CallError, SockservError
 
-__all__ = ["DEBUG_VARIABLE", "Complaint", "complaint_about"]
+__all__ = ["DEBUG_VARIABLE", "Complaint", "complaint_about", "name_of"]
 
 DEBUG_VARIABLE: Final = "SOCKSERV_DEBUG"
 """Set in the environment, it makes a failing command show where it failed."""
@@ -49,7 +49,7 @@ class Complaint:
 
 def complaint_about(error: Exception) -> Complaint:
     """What is to be said about an error that ended a command."""
-    message, code = str(error), _name_of(error)
+    message, code = str(error), name_of(error)
     details: Mapping[str, Any] = {}
     match error:
         case click.UsageError():
@@ -69,7 +69,7 @@ def complaint_about(error: Exception) -> Complaint:
     return Complaint(message=message, code=code, details=details, status=status)
 
 
-def _name_of(error: Exception) -> str:
+def name_of(error: Exception) -> str:
     """`ConnectError` is `connect-error`."""
     return _INNER_CAPITAL.sub("-", type(error).__name__).lower()
 

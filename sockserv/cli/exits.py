@@ -13,6 +13,7 @@ from sockserv.errors import (
     StateError,
     Unavailable,
 )
+from sockserv.files.errors import FilesDenied, ReadOnly
 
 __all__ = ["EXPLANATION", "EndedBySignal", "ExitStatus", "status_of"]
 
@@ -50,7 +51,7 @@ A signal ends the command as usual: 130 in the shell for Ctrl-C."""
 def status_of(error: Exception) -> ExitStatus:
     """The exit status for an error."""
     match error:
-        case AuthenticationFailed() | PermissionDenied():
+        case AuthenticationFailed() | PermissionDenied() | FilesDenied() | ReadOnly():
             return ExitStatus.REFUSED
         case ConnectError() | StateError():
             return ExitStatus.NOT_CONNECTED

@@ -10,7 +10,9 @@ from sockserv import errors
 from sockserv.cli.complaints import Complaint, complaint_about
 from sockserv.cli.exits import EXPLANATION, ExitStatus, status_of
 from sockserv.cli.stdio import StreamError
+from sockserv.client.files import LocalFileError
 from sockserv.errors import GoodbyeCode, ProtocolError, SockservError
+from sockserv.files.errors import Exists, FilesDenied, ReadOnly
 
 
 @pytest.mark.parametrize(
@@ -27,6 +29,10 @@ from sockserv.errors import GoodbyeCode, ProtocolError, SockservError
         (errors.StateError("x"), 3),
         (errors.AuthenticationFailed("x"), 4),
         (errors.PermissionDenied("x"), 4),
+        (FilesDenied("x"), 4),
+        (ReadOnly("x"), 4),
+        (Exists("x"), 1),
+        (LocalFileError("x"), 1),
         (errors.ConnectionEnded("x"), 5),
         (errors.Unavailable("x"), 5),
         (ProtocolError(GoodbyeCode.BAD_FRAME, "x"), 5),

@@ -53,8 +53,10 @@ class Incomplete(LocalError):
 
     def __init__(self, summary: Summary, failures: Sequence[tuple[str, SockservError]]) -> None:
         path, error = failures[0]
-        others = f", and {summary.failed - 1} more" if summary.failed > 1 else ""
-        super().__init__(f"not all is transferred: {path}: {error}{others}")
+        which = "" if summary.failed == 1 else ", the first one"
+        super().__init__(
+            f"{summary.failed} of {summary.steps} could not be done{which}: {path}: {error}"
+        )
         self.summary = summary
         self.failures = failures
 

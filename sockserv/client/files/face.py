@@ -151,13 +151,24 @@ class Files:
             plan.steps.append(_new_folder(path, local, is_here=False))
         return plan
 
-    def plan_get(self, path: str, local: AnyPath, *, overwrite: bool = False) -> Deferred[Plan]:
-        """What `get` would do."""
-        return Deferred.fromCoroutine(self._plan_get(path, Path(local), overwrite=overwrite))
+    def plan_get(
+        self,
+        path: str,
+        local: AnyPath,
+        *,
+        overwrite: bool = False,
+        entry: Entry | None = None,
+    ) -> Deferred[Plan]:
+        """What `get` would do; `entry` is what `stat` has said of `path`, if that is known."""
+        return Deferred.fromCoroutine(
+            self._plan_get(path, Path(local), overwrite=overwrite, entry=entry)
+        )
 
-    async def _plan_get(self, path: str, local: Path, *, overwrite: bool) -> Plan:
+    async def _plan_get(
+        self, path: str, local: Path, *, overwrite: bool, entry: Entry | None
+    ) -> Plan:
         how = ALWAYS if overwrite else NEVER
-        entry = await self.stat(path)
+        entry = entry or await self.stat(path)
         if entry.type is FileType.FILE:
             place = Place(local.parent, (local.name,), is_named=True)
             return Plan([_step(Action.GET, path, place, entry, how)])
@@ -263,8 +274,8 @@ class Files:
         write: Callable[[bytes], Awaitable[None]],
         *,
         on_progress: Progress = ignore,
-    ) -> Deferred[None]:
-        """Give the content of the file at `path` to `write`, piece by piece; it is waited for.
+    ) -> Deferred[int]:
+        """Give the content of the file at `path` to `write`, piece by piece; it is waited for. Fires with its size.
 
         Fails with `DigestMismatch` at the end if that was not the file.
         """

@@ -87,8 +87,8 @@ class Fetcher:
             raise _mismatch(step)
         return Fetched(step, head, content)
 
-    async def pour(self, step: Step, write: Callable[[bytes], Awaitable[None]]) -> None:
-        """Fetch a file, and give each piece to `write` as it comes.
+    async def pour(self, step: Step, write: Callable[[bytes], Awaitable[None]]) -> int:
+        """Fetch a file, and give each piece to `write` as it comes; gives its size.
 
         Raises `DigestMismatch` at the end if what was written is not the file.
         """
@@ -112,6 +112,7 @@ class Fetcher:
         if result.digest != digest_of(hasher) or done != head.size:
             raise _mismatch(step)
         self.progress(Transfer(attrs.evolve(step, size=head.size), State.DONE, done))
+        return done
 
     async def fetch(self, step: Step) -> None:
         """Fetch a file to its place. `step.etag` says which content.

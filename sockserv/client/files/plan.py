@@ -136,7 +136,7 @@ def compare(
     source, target = (here, there) if direction is Direction.PUSH else (there, here)
     plan = comparison.plan
     plan.impossible += source.unreadable
-    for path, entry in source.entries.items():
+    for path, entry in sorted(source.entries.items()):
         comparison.add(path, entry, target.entries.get(path))
     plan.steps += comparison.empty_directories(source)
     if delete:

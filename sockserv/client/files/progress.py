@@ -55,6 +55,11 @@ class Summary:
     failed: int = 0
     sent_bytes: int = 0
 
+    @property
+    def steps(self) -> int:
+        """How many there were."""
+        return self.done + self.same + self.failed
+
     def count(self, transfer: Transfer) -> None:
         """Count a step that has come to its end."""
         match transfer.state:

@@ -19,7 +19,7 @@ from sockserv.errors import CallError
 from sockserv.files.arguments import PartialArguments, PutArguments
 from sockserv.files.digests import digest_of, new_hasher
 from sockserv.files.errors import DigestMismatch, Exists
-from sockserv.files.facts import Stored
+from sockserv.files.facts import Kept, Stored
 
 if TYPE_CHECKING:
     from sockserv.client.client import Client
@@ -35,14 +35,6 @@ _UPLOAD_DIGITS: Final = 32
 
 _TRAILER: Final = 1
 """The stream of a request that says, after the content, what its digest is."""
-
-
-@attrs.frozen
-class _Partial:
-    """What the server has kept of a broken upload."""
-
-    offset: int
-    digest: str | None = None
 
 
 @attrs.frozen(kw_only=True)
@@ -106,7 +98,7 @@ class Sender:
         if not upload:
             return 0
         arguments = PartialArguments(path=step.path, upload=upload)
-        partial = (await self.client.call("files.partial", arguments, result=_Partial)).result
+        partial = (await self.client.call("files.partial", arguments, result=Kept)).result
         if not 0 < partial.offset <= source.status.st_size:
             return 0
         if await self.in_thread(source.skip, partial.offset) == partial.digest:
