@@ -186,7 +186,9 @@ class Profiles:
     def remove(self, name: str) -> None:
         """Forget a server, however broken its profile is. Raises `ProfileError` when there is none."""
         path = self._path_of_known(name)
-        if not self.path.is_dir():
+        with _explained("read", self.path):
+            is_there = self.path.is_dir()
+        if not is_there:
             raise self._there_is_none(name)
         with self._locked(), _explained("remove", path):
             try:

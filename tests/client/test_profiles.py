@@ -135,6 +135,13 @@ def test_a_folder_that_cannot_be_made(tmp_path: Path) -> None:
         Profiles(tmp_path / "file" / "servers").save(LAB)
 
 
+def test_a_folder_that_cannot_be_looked_at(tmp_path: Path) -> None:
+    profiles = Profiles(tmp_path / ("x" * 300))
+    for use in (profiles.load, profiles.remove, lambda _: profiles.names()):
+        with pytest.raises(ProfileError, match="cannot read .*: file name too long"):
+            use("lab1")
+
+
 def test_whoever_was_slower_does_not_undo_what_somebody_else_has_done(profiles: Profiles) -> None:
     profiles.save(LAB)
     newer = attrs.evolve(LAB, identity="bob")
