@@ -34,6 +34,8 @@ __all__ = ["Admin", "IdentitiesUnusable", "Reachable"]
 
 T = TypeVar("T")
 
+_ADMIN: Final = "admin"
+_UNUSABLE: Final = "the identities file cannot be used; the daemon's log says why"
 _MAX_EXPIRES_SECONDS: Final = 100 * 365 * 86_400
 
 
@@ -125,7 +127,7 @@ class Admin(Service):
         self._on_change = on_change
         self._turns = DeferredLock()
 
-    @operation("admin.identities", permission="admin", audit=Audit.READS)
+    @operation("admin.identities", permission=_ADMIN, audit=Audit.READS)
     async def list_identities(self, call: Call[NoArguments]) -> None:
         """Everybody but the owner: what they may do, and the names of what proves them.
 
@@ -138,7 +140,7 @@ class Admin(Service):
 
         await call.send(await call.in_thread(lines))
 
-    @operation("admin.invite", args=InviteArguments, permission="admin")
+    @operation("admin.invite", args=InviteArguments, permission=_ADMIN)
     async def invite(self, call: Call[InviteArguments]) -> Invitation:
         """Add an identity, and give a token for it. Raises `InvalidArgument` for a name that is there already."""
         args = call.args
@@ -148,7 +150,7 @@ class Admin(Service):
         )
         return self._invitation(call, args.name, token)
 
-    @operation("admin.add-token", args=TokenArguments, permission="admin")
+    @operation("admin.add-token", args=TokenArguments, permission=_ADMIN)
     async def add_token(self, call: Call[TokenArguments]) -> Invitation:
         """Give one more token for an identity. Raises `InvalidArgument` when there is nobody of this name."""
         args = call.args
@@ -156,7 +158,7 @@ class Admin(Service):
         token = await self._change(call, lambda: self._store.add_token(args.name, expires=expires))
         return self._invitation(call, args.name, token)
 
-    @operation("admin.revoke", args=NameArguments, permission="admin")
+    @operation("admin.revoke", args=NameArguments, permission=_ADMIN)
     async def revoke(self, call: Call[NameArguments]) -> None:
         """Remove an identity; what it does at this moment is ended. Raises `InvalidArgument` as `admin.add-token`."""
         name = call.args.name
@@ -208,10 +210,11 @@ class Admin(Service):
             result = await call.in_thread(change)
         except IdentitiesFileError as error:
             self._log.error("{error}", error=error)
-            raise IdentitiesUnusable(
-                "the identities file cannot be used; the daemon's log says why"
-            ) from error
+            raise IdentitiesUnusable(_UNUSABLE) from error
         except IdentitiesError as error:
+            # What is wrong with it has words of the file in it, which are not for everybody.
+            if not call.identity.may(_ADMIN):
+                raise IdentitiesUnusable(_UNUSABLE) from error
             raise IdentitiesUnusable(str(error)) from error
         then(result)
         self._on_change()

@@ -268,21 +268,24 @@ class IdentityStore:
             tokens = {token.credential: token for token in entry.tokens} if entry else {}
             if entry is None or credential not in tokens:
                 raise PermissionDenied("no token that can be replaced is what logged in here")
-            # Whoever chooses the hash of somebody else's token shall not take it away from them.
-            if (Kind.TOKEN, sha256) in self._known.by_credential or login.credential in tokens:
+            everybodys = (
+                token.sha256 for each in (*self._taken, *entries.values()) for token in each.tokens
+            )
+            # Nobody learns more of the tokens of others than that theirs will not do.
+            if sha256 in everybodys or login.credential in tokens:
                 raise InvalidArgument("sha256: make another token")
             old = tokens[credential]
             tokens[credential] = attrs.evolve(KeptToken(sha256), expires=old.expires)
             entries[entry.name] = attrs.evolve(entry, tokens=tuple(tokens.values()))
             return with_replaced_token(text, entry.name, old.sha256, sha256)
 
-        self._edit(replace)
-        found = self._known.by_login.get((identity.name, login))
-        assert found is not None  # it has just been written
-        return found.identity
+        return self._edit(replace).by_login[identity.name, login].identity
 
-    def _edit(self, change: Callable[[str, dict[str, Entry]], str]) -> None:
-        """Write what `change` makes of the text; it also makes of the entries what that has to mean."""
+    def _edit(self, change: Callable[[str, dict[str, Entry]], str]) -> _Known:
+        """Write what `change` makes of the text, and return what is known then.
+
+        `change` also makes of the entries what the text has to mean.
+        """
         with self._turn, self._file.locked():
             signature = self._file.signature()
             if signature != self._signature and not self._file.is_settled(signature):
@@ -297,6 +300,7 @@ class IdentityStore:
                 )
             self._signature = self._file.write(text, instead_of=signature)
             self._known = known
+            return known
 
     def _understand(self, text: str) -> _Known:
         return _known(self._parse(text), self._taken, next(self._revisions))

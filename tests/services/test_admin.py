@@ -387,6 +387,13 @@ class TestTheFileCannotBeUsed:
             change(house, admin)
         assert house.file.path.read_text() == "[alice]\necko = true\n"
 
+    def test_who_is_no_admin_learns_no_more_than_that(self, house: House) -> None:
+        client = house.connect(house.invite("alice"))
+        house.file.write('["secret.name"]\nexec = ["/secret/../path"]\n')
+        with pytest.raises(IdentitiesUnusable) as caught:
+            CHANGES[-1](house, client)
+        assert str(caught.value) == "the identities file cannot be used; the daemon's log says why"
+
     @pytest.mark.parametrize("change", CHANGES)
     def test_where_it_is_stands_in_the_log_alone(
         self, house: House, admin: Client, change: Callable[[House, Client], Any]
