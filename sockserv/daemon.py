@@ -28,8 +28,9 @@ from sockserv.server import Server
 from sockserv.services import Service as CallService
 from sockserv.services.admin import Admin, Reachable
 from sockserv.services.echo import Echo
+from sockserv.services.files import Files, FilesSweeper
 from sockserv.settings import Settings
-from sockserv.state import AUDIT_FOLDER, IDENTITIES_FILE, HeldState, StateDirectory
+from sockserv.state import AUDIT_FOLDER, FILES_FOLDER, IDENTITIES_FILE, HeldState, StateDirectory
 from sockserv.trust.audit.log import AuditLog, OnFailure
 from sockserv.trust.audit.thread import OneThread
 from sockserv.trust.audit.writer import AuditWriter
@@ -57,6 +58,7 @@ class _Held:
     audit: AuditLog
     server: Server
     watch: IdentityWatch
+    sweeper: FilesSweeper
 
 
 class Daemon(Service):
@@ -108,7 +110,8 @@ class Daemon(Service):
                 reachable=lambda: _reachable(listeners.urls),
                 on_change=lambda: watch.notice(),
             )
-            server = self._make_server([Echo(), admin], identities, audit)
+            files = self._make_files()
+            server = self._make_server([Echo(), files, admin], identities, audit)
             undo.callback(lambda: server.stop().addErrback(self._log_failure))
             listeners = Listeners(
                 self._reactor,
@@ -125,8 +128,10 @@ class Daemon(Service):
                 in_thread=pool_of(self._reactor),
             )
             watch.start()
+            sweeper = FilesSweeper(self._reactor, files, in_thread=pool_of(self._reactor))
+            sweeper.start()
             undo.pop_all()
-        self._held = _Held(state, audit, server, watch)
+        self._held = _Held(state, audit, server, watch, sweeper)
         self.running = True
         self._say_what_to_do(listeners.addresses)
 
@@ -138,6 +143,7 @@ class Daemon(Service):
         held, self._held = self._held, None
         # First the note: the port may be somebody else's as soon as it is closed.
         held.state.withdraw()
+        held.sweeper.stop()
         ended = held.server.stop()
         ended.addErrback(self._log_failure)
         # Who is revoked while the last calls end is cut off as ever.
@@ -158,6 +164,15 @@ class Daemon(Service):
             ),
             in_thread=self._audit_thread,
             on_failure=OnFailure(settings.on_failure),
+        )
+
+    def _make_files(self) -> Files:
+        settings = self._settings.files
+        return Files(
+            settings.root or self._settings.state.path / FILES_FOLDER,
+            quota_bytes=settings.quota_bytes,
+            rate_bytes_per_second=settings.rate_bytes_per_second,
+            partial_expiry_seconds=settings.partial_expiry_seconds,
         )
 
     def _make_room_for_connections(self) -> None:

@@ -9,14 +9,19 @@ max_calls = 64
 
 [audit]
 keep_files = 100
+
+[files]
+root = "/srv/files"
+quota_bytes = 10_000_000_000
 ```
 
-`[limits]` takes the names of `sockserv.limits.Limits`, `[audit]` those of `AuditSettings`. Every key may be absent. A relative path in the file counts
-from the file's folder. For the state directory the environment variable `SOCKSERV_STATE` comes before the file.
+`[limits]` takes the names of `sockserv.limits.Limits`, `[audit]` those of `AuditSettings`, `[files]` those of `FilesSettings`. Every key may be absent.
+A relative path in the file counts from the file's folder. For the state directory the environment variable `SOCKSERV_STATE` comes before the file.
 """
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping, Sequence
 from functools import cache
 from pathlib import Path
@@ -32,15 +37,17 @@ from sockserv.limits import Limits
 from sockserv.state import ENVIRONMENT_VARIABLE, StateDirectory
 from sockserv.tables import converted
 
-__all__ = ["AuditSettings", "Settings", "load", "load_file"]
+__all__ = ["AuditSettings", "FilesSettings", "Settings", "load", "load_file"]
 
 T = TypeVar("T", bound=attrs.AttrsInstance)
 
 # Whatever a limit counts: no quantity on the wire is larger, and no clock runs longer (30 years).
-_RANGES: dict[type, Any] = {
+_RANGES: dict[Any, Any] = {
     int: Annotated[int, msgspec.Meta(gt=0, le=2**53 - 1)],
     float: Annotated[float, msgspec.Meta(gt=0, le=1e9)],
 }
+_RANGES[int | None] = _RANGES[int]  # there is no way to write None
+_RANGES[Path | None] = Annotated[str, msgspec.Meta(min_length=1)]
 
 
 @attrs.frozen(kw_only=True)
@@ -58,6 +65,23 @@ class AuditSettings:
 
 
 @attrs.frozen(kw_only=True)
+class FilesSettings:
+    """How files are served."""
+
+    root: Path | None = attrs.field(default=None, converter=attrs.converters.optional(Path))
+    """The owner's folder, from which the relative roots of all others count; None: `files` in the state directory."""
+
+    quota_bytes: int | None = None
+    """How much may be in the folder of anybody but the owner; None: as much as the disk holds."""
+
+    rate_bytes_per_second: int | None = None
+    """How fast anybody but the owner may send and receive files; None: as fast as can be."""
+
+    partial_expiry_seconds: float = 7 * 86_400.0
+    """What is left of an upload that broke off is removed when nobody has gone on with it for so long."""
+
+
+@attrs.frozen(kw_only=True)
 class Settings:
     """Everything that somebody can set about a daemon, checked."""
 
@@ -65,6 +89,7 @@ class Settings:
     state: StateDirectory
     limits: Limits = attrs.field(factory=Limits)
     audit: AuditSettings = attrs.field(factory=AuditSettings)
+    files: FilesSettings = attrs.field(factory=FilesSettings)
 
 
 class _File(msgspec.Struct, forbid_unknown_fields=True):
@@ -74,6 +99,7 @@ class _File(msgspec.Struct, forbid_unknown_fields=True):
     state: Annotated[str, msgspec.Meta(min_length=1)] | UnsetType = UNSET
     limits: dict[str, Any] | UnsetType = UNSET
     audit: dict[str, Any] | UnsetType = UNSET
+    files: dict[str, Any] | UnsetType = UNSET
 
 
 def load(
@@ -81,11 +107,13 @@ def load(
     config: Path | None = None,
     listen: Sequence[str] = (),
     state: str | None = None,
+    root: str | None = None,
     environ: Mapping[str, str],
 ) -> Settings:
     """The settings that a daemon starts with: the arguments, over the file `config`, over the defaults.
 
-    `listen` and `state` are what the command line says, with paths that count from the current directory.
+    `listen`, `state` and `root` (that of the files) are what the command line says, with paths that count from the
+    current directory.
 
     Raises `ConfigError` that names the file and the field, or the argument, and what was expected; and
     `StateError` when the state directory's path cannot be made out.
@@ -98,6 +126,9 @@ def load(
         )
     if state is not None:
         settings = attrs.evolve(settings, state=StateDirectory.locate(state, environ=environ))
+    if root is not None:
+        folder = _folder(Path(root), base=Path.cwd(), what="the root of the files")
+        settings = attrs.evolve(settings, files=attrs.evolve(settings.files, root=folder))
     return settings
 
 
@@ -158,7 +189,23 @@ def _settings(content: dict[str, Any], *, base: Path, environ: Mapping[str, str]
     if file.audit is not UNSET:
         audit = _from_table(file.audit, AuditSettings, where="audit")
         settings = attrs.evolve(settings, audit=audit)
+    if file.files is not UNSET:
+        files = _from_table(file.files, FilesSettings, where="files")
+        if files.root is not None:
+            files = attrs.evolve(files, root=_folder(files.root, base=base, what="files.root"))
+        settings = attrs.evolve(settings, files=files)
     return settings
+
+
+def _folder(path: Path, *, base: Path, what: str) -> Path:
+    """The absolute path of a folder, whether or not it is there. Raises `ConfigError` for what cannot be one."""
+    try:
+        path = base / path.expanduser()
+    except RuntimeError as error:
+        raise ConfigError(f"{what}: cannot tell which folder {path} is: {error}") from error
+    if "\0" in str(path):
+        raise ConfigError(f"{what}: {str(path)!r} cannot be a folder: it has a zero byte in it")
+    return Path(os.path.abspath(path))
 
 
 def _from_table(content: dict[str, Any], kind: type[T], *, where: str) -> T:

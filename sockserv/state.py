@@ -33,6 +33,7 @@ from sockserv.errors import StateError
 __all__ = [
     "AUDIT_FOLDER",
     "ENVIRONMENT_VARIABLE",
+    "FILES_FOLDER",
     "IDENTITIES_FILE",
     "HeldState",
     "RunningDaemon",
@@ -43,6 +44,9 @@ ENVIRONMENT_VARIABLE = "SOCKSERV_STATE"
 
 AUDIT_FOLDER = "audit"
 """The folder of the audit log in a state directory."""
+
+FILES_FOLDER = "files"
+"""Where the owner's files are in a state directory, unless the settings say otherwise."""
 
 IDENTITIES_FILE = "identities.toml"
 """The file of those who may use the daemon, in a state directory."""

@@ -60,7 +60,9 @@ class Options(usage.Options, AuthOptionMixin):
 
     supportedInterfaces = (IUsernamePassword,)
 
-    synopsis = "[--config FILE] [--listen ENDPOINT]... [--state DIR] [--auth TYPE[:ARGUMENT]]"
+    synopsis = (
+        "[--config FILE] [--listen ENDPOINT]... [--state DIR] [--root DIR] [--auth TYPE[:ARGUMENT]]"
+    )
     longdesc = (
         "Serves calls to clients of this account, without any option on "
         f"{DEFAULT_ENDPOINT}. Try it with `sockserv ping`."
@@ -68,6 +70,7 @@ class Options(usage.Options, AuthOptionMixin):
     optParameters: ClassVar[list[list[str | None]]] = [
         ["config", "c", None, "Read settings from this TOML file."],
         ["state", "s", None, "Keep the state in this directory; made if it is not there."],
+        ["root", "r", None, "Serve the files in this directory, instead of files/ in the state."],
     ]
 
     def __init__(self) -> None:
@@ -115,6 +118,7 @@ class Options(usage.Options, AuthOptionMixin):
                 config=None if config is None else Path(config),
                 listen=self._listen,
                 state=self["state"],
+                root=self["root"],
                 environ=os.environ,
             )
         except LocalError as error:

@@ -11,7 +11,7 @@ import pytest
 from sockserv.endpoints import TcpEndpoint, UnixEndpoint
 from sockserv.errors import ConfigError, StateError
 from sockserv.limits import Limits
-from sockserv.settings import AuditSettings, load, load_file
+from sockserv.settings import AuditSettings, FilesSettings, load, load_file
 
 
 @pytest.fixture
@@ -66,12 +66,30 @@ def test_how_the_audit_log_is_kept(config: Path) -> None:
     )
 
 
+def test_how_files_are_served(config: Path) -> None:
+    assert load(environ={}).files == FilesSettings()
+    config.write_text(
+        "[files]\nroot = 'here/../there'\nquota_bytes = 5\nrate_bytes_per_second = 6\n"
+        "partial_expiry_seconds = 7"
+    )
+    expected = FilesSettings(
+        root=config.parent / "there",
+        quota_bytes=5,
+        rate_bytes_per_second=6,
+        partial_expiry_seconds=7.0,
+    )
+    assert load(config=config, environ={}).files == expected
+
+
 class TestWhatComesFirst:
     def test_the_command_line_comes_before_the_file(self, config: Path, tmp_path: Path) -> None:
-        config.write_text('listen = ["unix:/file"]\nstate = "/file"')
-        settings = load(config=config, listen=["unix:/line"], state="/line", environ={})
+        config.write_text('listen = ["unix:/file"]\nstate = "/file"\nfiles.root = "/file"')
+        settings = load(
+            config=config, listen=["unix:/line"], state="/line", root="/line", environ={}
+        )
         assert settings.listen == (UnixEndpoint(path=Path("/line")),)
         assert settings.state.path == Path("/line")
+        assert settings.files.root == Path("/line")
 
     def test_the_environment_stands_between_them(self, config: Path) -> None:
         config.write_text('state = "/file"')
@@ -92,7 +110,8 @@ class TestWhatComesFirst:
         config.touch()
         (tmp_path / "elsewhere").mkdir()
         monkeypatch.chdir(tmp_path / "elsewhere")
-        settings = load(config=config, listen=["unix:s"], state="d", environ={})
+        settings = load(config=config, listen=["unix:s"], state="d", root="r", environ={})
+        assert settings.files.root == tmp_path / "elsewhere" / "r"
         assert settings.listen == (UnixEndpoint(path=tmp_path / "elsewhere" / "s"),)
         assert settings.state.path == tmp_path / "elsewhere" / "d"
 
@@ -101,7 +120,7 @@ class TestWhatComesFirst:
     ("content", "message"),
     [
         ("listn = []", "listn: there is no such setting; did you mean listen?"),
-        ("zzz = 1", "zzz: there is no such setting; expected listen, state, limits, audit"),
+        ("zzz = 1", "zzz: there is no such setting; expected listen, state, limits, audit, files"),
         (
             "limits.max_cals = 1",
             "limits.max_cals: there is no such setting; did you mean max_calls?",
@@ -113,6 +132,14 @@ class TestWhatComesFirst:
         ("state = 1", "state: expected str, got int"),
         ("state = ''", "state: expected str of length >= 1"),
         ("limits = 1", "limits: expected table, got int"),
+        ("files.root = ''", "files.root: expected str of length >= 1"),
+        ("files.root = '~nobody-here'", "files.root: cannot tell which folder ~nobody-here is"),
+        ('files.root = "a\\u0000"', "files.root: '.*' cannot be a folder: it has a zero byte"),
+        ("files.quota_bytes = 0", "files.quota_bytes: expected int >= 1"),
+        (
+            "files.quota_byte = 1",
+            "files.quota_byte: there is no such setting; did you mean quota_bytes",
+        ),
         ("audit.keep_files = 0", "audit.keep_files: expected int >= 1"),
         (
             "audit.keep_file = 1",

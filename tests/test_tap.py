@@ -35,10 +35,11 @@ def test_all_options(tmp_path: Path) -> None:
     config.write_text("limits.max_calls = 5\nlisten = ['unix:/x']")
     state = tmp_path / "state"
     listen = ["--listen", "unix:/a", "-l", "unix:/b"]
-    settings = parse("--config", str(config), *listen, f"--state={state}").settings
+    settings = parse("--config", str(config), *listen, f"--state={state}", "--root=/r").settings
     assert settings.limits.max_calls == 5
     assert [endpoint.url for endpoint in settings.listen] == ["unix:///a", "unix:///b"]
     assert settings.state.path == state
+    assert settings.files.root == Path("/r")
 
 
 @pytest.mark.parametrize(

@@ -6,7 +6,7 @@ import os
 import time
 from collections.abc import Awaitable, Callable
 from pathlib import Path
-from typing import Final, TypeVar
+from typing import TypeVar
 
 import attrs
 
@@ -36,11 +36,9 @@ from sockserv.services.files.store import Share, Store
 from sockserv.services.files.upload import Upload, kept_of
 from sockserv.trust.identities import FilesGrant, Identity
 
-__all__ = ["DEFAULT_PARTIAL_EXPIRY_SECONDS", "Files", "Listed"]
+__all__ = ["Files", "Listed"]
 
 A = TypeVar("A")
-
-DEFAULT_PARTIAL_EXPIRY_SECONDS: Final = 7 * 86_400.0
 
 
 @attrs.frozen
@@ -66,7 +64,7 @@ class Files(Service):
         grant_of: Callable[[Identity], FilesGrant | None] = own_grant,
         quota_bytes: int | None = None,
         rate_bytes_per_second: int | None = None,
-        partial_expiry_seconds: float = DEFAULT_PARTIAL_EXPIRY_SECONDS,
+        partial_expiry_seconds: float = 7 * 86_400.0,
         seconds: Callable[[], float] = time.monotonic,
         now_ns: Callable[[], int] = time.time_ns,
     ) -> None:
