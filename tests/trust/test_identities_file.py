@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from contextlib import suppress
 from datetime import UTC, datetime
+from pathlib import Path
 
 import pytest
 from hypothesis import given
@@ -21,6 +22,7 @@ from sockserv.trust.identities_file import (
 )
 from sockserv.trust.store import owner_entry
 
+ROOT = Path(__file__).resolve().parent.parent.parent
 HASH = "0123456789abcdef" * 4
 PIN = "sha256:" + "A" * 43
 
@@ -73,6 +75,14 @@ def test_all_fields() -> None:
     assert alice.certificate_names == ("alice.example.org",)
     assert alice.uids == (1000, 0)
     assert alice.password
+
+
+def test_the_example_in_the_documents() -> None:
+    document = (ROOT / "docs" / "daemon.md").read_text(encoding="utf-8")
+    section = document.partition("## The identities file")[2]
+    alice, zhang = parse(section.partition("```toml\n")[2].partition("```")[0]).values()
+    assert alice.grants.files == FilesGrant("reports", FilesAccess.READ_ONLY)
+    assert zhang.grants.admin
 
 
 def test_nothing_is_given_that_was_not_said() -> None:
