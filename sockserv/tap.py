@@ -31,12 +31,17 @@ __all__ = ["OneLineService", "Options", "client_command", "makeService"]
 _TURNS_TO_CLOSE = 100
 
 _EXPLANATIONS = r"""
-Endpoints, for loopback only since they are not encrypted:
+Endpoints with TLS:
+  0.0.0.0:7700                       all addresses of this machine, with the daemon's own certificate;
+                                     [::]:7700 for IPv6, too; 192.0.2.1:7700 for one address
+  tls:7700:interface=0.0.0.0:certKey=cert.pem:privateKey=key.pem:clientCA=ca.pem
+                                     other certificates; :clients=required for who must show one
+Endpoints for this machine alone, since they are not encrypted:
   tcp:7700:interface=127.0.0.1       a port; 0 lets the system choose one
   tcp6:7700:interface=\:\:1          the same for IPv6; the colons of an address take a \
   unix:/run/user/1000/sockserv.sock  a socket for this account; :mode=660 for its group, too
 
-The state directory holds the owner's token and a note of where the daemon listens,
+The state directory holds the owner's token, the daemon's own certificate, and a note of where it listens,
 so that clients of the same account find it. It is the one that --state names, or
 the environment variable SOCKSERV_STATE, or the settings file, or the account's own.
 
