@@ -107,6 +107,9 @@ class AuditWriter:
         self._head = found.head
         self._number = max(folder.numbers(), default=1)
         self._head_file = os.open(folder.head_path, _FLAGS | os.O_RDWR, _PRIVATE)
+        if os.fstat(self._head_file).st_size == 0:
+            # From the first record on there is one.
+            os.pwrite(self._head_file, bytes(found.head), 0)
         self._file = self._open_file(self._number)
         self._size = os.fstat(self._file).st_size
         return found.facts

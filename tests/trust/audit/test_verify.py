@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
 
@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from sockserv.trust.audit import Event, Record
 from sockserv.trust.audit.chain import seal, unseal
-from sockserv.trust.audit.folder import AuditFolder
+from sockserv.trust.audit.folder import AuditFolder, RawLine
 from sockserv.trust.audit.verify import Finding, Report, verify
 from sockserv.trust.audit.writer import AuditWriter
 
@@ -298,3 +298,31 @@ def test_what_the_writer_says_is_repeated(tmp_path: Path) -> None:
         (1, "found at this start: head is missing"),
         (2, "12 records could not be written"),
     ]
+
+
+def test_while_it_is_written(tmp_path: Path) -> None:
+    """Files come and go between one look and the next."""
+    writer = AuditWriter(tmp_path / "audit", max_file_bytes=1, keep_files=2)
+    writer.open()
+    looks = 0
+
+    class Busy(AuditFolder):
+        """A folder whose log grows whenever somebody looks."""
+
+        def numbers(self) -> list[int]:
+            nonlocal looks
+            looks += 1
+            if looks in (1, 2, 5):
+                for _ in range(4):
+                    writer.append([Record(event=Event.BEGIN)])
+            return super().numbers()
+
+        def lines(self, number: int, *, offset: int = 0, first: int = 1) -> Iterator[RawLine]:
+            if looks == 3:
+                writer.append([Record(event=Event.BEGIN)])
+            return super().lines(number, offset=offset, first=first)
+
+    report = verify(Busy(tmp_path / "audit"))
+    writer.close()
+    assert report.faults == []
+    assert looks > 3
