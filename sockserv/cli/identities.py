@@ -9,7 +9,6 @@ import click
 from sockserv.cli.options import App, Command, pass_app
 
 if TYPE_CHECKING:
-    from sockserv.cli.people import Person
     from sockserv.cli.session import Session
 
 __all__ = ["command"]
@@ -35,10 +34,12 @@ def command(app: App) -> None:
 
 async def _list(session: Session) -> None:
     # Imported late: the help needs none of it.
+    from datetime import datetime
+
     import attrs
 
     from sockserv.cli.output import as_json_line, table
-    from sockserv.cli.people import people_in, what_they_may
+    from sockserv.cli.people import known_by, people_in, what_they_may
 
     client = await session.connect()
     try:
@@ -50,16 +51,8 @@ async def _list(session: Session) -> None:
         for person in people:
             await session.output.write(as_json_line(attrs.asdict(person)))
     elif people:
-        rows = [(p.name, what_they_may(p), _known_by(p)) for p in people]
+        now = datetime.fromtimestamp(session.clock.seconds()).astimezone()
+        rows = [(p.name, what_they_may(p), known_by(p, now)) for p in people]
         await session.output.write(table(("NAME", "MAY", "KNOWN BY"), rows).encode())
     elif session.terminal.has(2):
         await session.remark("Nobody but the owner: `sockserv invite NAME` adds somebody.")
-
-
-def _known_by(person: Person) -> str:
-    from sockserv.cli.people import until
-
-    return ", ".join(
-        f"{one.name} {until(one.expires)}" if one.expires else one.name
-        for one in person.credentials
-    )

@@ -16,8 +16,8 @@ __all__ = [
     "Holder",
     "Person",
     "ProvedBy",
+    "known_by",
     "people_in",
-    "until",
     "what_they_may",
 ]
 
@@ -96,6 +96,17 @@ def people_in(lines: bytes) -> list[Person]:
         raise UnexpectedResult(f"the daemon's list of identities is none: {error}") from None
 
 
-def until(expires: datetime) -> str:
-    """A time, to the minute, in the zone of whoever reads it."""
-    return f"until {expires.astimezone():%Y-%m-%d %H:%M}"
+def known_by(person: Person, now: datetime) -> str:
+    """`token:3b1f0c9a until 2026-12-01 09:30, uid:1000`: times in the zone of `now`."""
+    return ", ".join(
+        f"{one.name} {_until(one.expires, now)}" if one.expires else one.name
+        for one in person.credentials
+    )
+
+
+def _until(expires: datetime, now: datetime) -> str:
+    try:
+        time = expires.astimezone(now.tzinfo)
+    except OverflowError:
+        return f"until {expires}"  # the first or the last day of all times
+    return f"{'until' if time > now else 'expired'} {time:%Y-%m-%d %H:%M}"

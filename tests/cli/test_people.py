@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
-from datetime import datetime
+from datetime import datetime, timedelta, timezone
 from typing import Any
 
 import pytest
 from twisted.internet.defer import Deferred
 
-from sockserv.cli.people import Given, people_in, what_they_may
+from sockserv.cli.people import Given, known_by, people_in, what_they_may
 from sockserv.errors import (
     CallError,
     InvalidArgument,
@@ -132,6 +132,23 @@ class TestIdentities:
 
         with pytest.raises(PermissionDenied):
             shown(memory, "identities", connect=connect)
+
+
+@pytest.mark.parametrize(
+    ("expires", "words"),
+    [
+        ("2026-12-01T00:00:00Z", "until 2026-12-01 01:00"),
+        ("2026-11-23T00:00:00Z", "expired 2026-11-23 01:00"),
+        ("2026-11-23T00:00:01Z", "until 2026-11-23 01:00"),
+        ("9999-12-31T23:59:59Z", "until 9999-12-31 23:59:59+00:00"),
+    ],
+)
+def test_when_a_credential_ends(expires: str, words: str) -> None:
+    now = datetime(2026, 11, 23, 1, tzinfo=timezone(timedelta(hours=1)))
+    (person,) = people_in(
+        b'{"name": "a", "credentials": [{"name": "token:x", "expires": "%s"}]}' % expires.encode()
+    )
+    assert known_by(person, now) == f"token:x {words}"
 
 
 @pytest.mark.parametrize(
