@@ -10,7 +10,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-__all__ = ["remove_file", "replace_file", "written_beside"]
+from sockserv.errors import LocalError
+
+__all__ = ["explained", "remove_file", "replace_file", "sync_directory", "written_beside"]
 
 
 def replace_file(path: Path, content: bytes) -> None:
@@ -43,7 +45,7 @@ def written_beside(path: Path) -> Iterator[int]:
         raise
     finally:
         os.close(file)
-    _sync_directory(path.parent)
+    sync_directory(path.parent)
 
 
 def remove_file(path: Path) -> None:
@@ -53,15 +55,24 @@ def remove_file(path: Path) -> None:
     """
     _beside(path).unlink(missing_ok=True)
     path.unlink()
-    _sync_directory(path.parent)
+    sync_directory(path.parent)
+
+
+@contextmanager
+def explained(kind: type[LocalError], what: str, path: Path) -> Iterator[None]:
+    """Turn an `OSError` into an error that says what could not be done to which path."""
+    try:
+        yield
+    except OSError as error:
+        raise kind(f"cannot {what} {path}: {(error.strerror or str(error)).lower()}") from error
 
 
 def _beside(path: Path) -> Path:
     return path.with_name(path.name + ".new")
 
 
-def _sync_directory(path: Path) -> None:
-    """Have the disk know the names in a directory, too."""
+def sync_directory(path: Path) -> None:
+    """Have the disk know the names in a directory, too. Blocks; raises `OSError`."""
     directory = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
     try:
         os.fsync(directory)

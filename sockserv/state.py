@@ -19,15 +19,15 @@ import os
 import re
 import secrets
 import stat
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from shlex import quote
 
 import attrs
 import msgspec
 
-from sockserv.atomic import replace_file, written_beside
+from sockserv.atomic import explained, replace_file, written_beside
 from sockserv.errors import StateError
 
 __all__ = [
@@ -57,6 +57,8 @@ _NOTE = "listening.json"
 _TOKEN_BYTES = 32
 _TOKEN = re.compile(r"[A-Za-z0-9_-]{43}")
 _MAX_FILE_BYTES = 64 * 1024
+
+_explained = partial(explained, StateError)
 
 
 @attrs.frozen(kw_only=True)
@@ -268,14 +270,3 @@ def _try_lock(file: int, kind: int) -> bool:
 
 def _open_without_following(path: str, flags: int) -> int:
     return os.open(path, flags | os.O_NOFOLLOW)
-
-
-@contextmanager
-def _explained(what: str, path: Path) -> Iterator[None]:
-    """Turn an `OSError` into a `StateError` that says what could not be done to which path."""
-    try:
-        yield
-    except OSError as error:
-        raise StateError(
-            f"cannot {what} {path}: {(error.strerror or str(error)).lower()}"
-        ) from error

@@ -11,7 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from sockserv.atomic import remove_file, replace_file, written_beside
+from sockserv.atomic import explained, remove_file, replace_file, written_beside
+from sockserv.errors import StateError
 
 
 @contextmanager
@@ -73,6 +74,13 @@ def test_a_link_is_replaced_and_what_it_leads_to_is_not(tmp_path: Path) -> None:
     replace_file(tmp_path / "file", b"new")
     assert (tmp_path / "elsewhere").read_text() == "precious"
     assert not (tmp_path / "file").is_symlink()
+
+
+def test_an_error_of_the_system_says_what_could_not_be_done(tmp_path: Path) -> None:
+    path = tmp_path / "none"
+    with pytest.raises(StateError) as caught, explained(StateError, "read", path):
+        path.read_bytes()
+    assert str(caught.value) == f"cannot read {path}: no such file or directory"
 
 
 def test_what_is_removed_leaves_nothing(tmp_path: Path) -> None:

@@ -20,6 +20,7 @@ import stat
 import unicodedata
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from shlex import quote
 from typing import Final
@@ -27,7 +28,7 @@ from typing import Final
 import attrs
 import msgspec
 
-from sockserv.atomic import remove_file, replace_file
+from sockserv.atomic import explained, remove_file, replace_file
 from sockserv.errors import ConnectError, ProfileError
 from sockserv.tables import converted
 from sockserv.urls import DEFAULT_PORT, Scheme, ServerUrl
@@ -41,6 +42,8 @@ _SUFFIX: Final = ".toml"
 _MAX_NAME_CHARACTERS: Final = 64
 _MAX_NAME_BYTES: Final = 192
 _MAX_FILE_BYTES: Final = 64 * 1024
+
+_explained = partial(explained, ProfileError)
 
 
 @attrs.frozen(kw_only=True)
@@ -273,14 +276,3 @@ def _text(profile: Profile) -> str:
         "# Whoever has the token has the permissions: do not pass this file on.\n"
         f"{tomlkit.dumps(msgspec.to_builtins(file))}"
     )
-
-
-@contextmanager
-def _explained(what: str, path: Path) -> Iterator[None]:
-    """Turn an `OSError` into a `ProfileError` that says what could not be done to which path."""
-    try:
-        yield
-    except OSError as error:
-        raise ProfileError(
-            f"cannot {what} {path}: {(error.strerror or str(error)).lower()}"
-        ) from error
