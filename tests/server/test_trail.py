@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import Any, cast
 
 import pytest
-from twisted.internet.defer import Deferred, succeed
 from twisted.internet.task import Clock
 
 from sockserv.errors import AuthenticationFailed
@@ -14,23 +13,15 @@ from sockserv.server.origins import Origins
 from sockserv.server.trail import AuditTrail
 from sockserv.trust import Origin
 from sockserv.trust.audit import Event, Record
+from tests.server.test_audited import Sink
 
 WRONG = AuthenticationFailed("the token is not valid here")
 
 
-class Sink:
-    def __init__(self) -> None:
-        self.records: list[Record] = []
-
-    def record(self, record: Record) -> None:
-        self.records.append(record)
-
-    def write(self, record: Record) -> Deferred[None]:
-        return succeed(None)
-
-    def take(self) -> list[Record]:
-        taken, self.records = self.records, []
-        return taken
+def take(sink: Sink) -> list[Record]:
+    """What was recorded since the last time."""
+    taken, sink.records = sink.records, []
+    return taken
 
 
 class Stranger:
@@ -61,7 +52,7 @@ def trail(clock: Clock, sink: Sink) -> AuditTrail:
 
 def test_a_failed_login(trail: AuditTrail, sink: Sink) -> None:
     trail.login_failed(stranger(), "x" * 500, WRONG, user="y" * 500)
-    (record,) = sink.take()
+    (record,) = take(sink)
     assert record == Record(
         event=Event.LOGIN_FAILED,
         origin="192.0.2.7 port 4711",
@@ -76,7 +67,7 @@ def test_each_connection_has_a_number(trail: AuditTrail, sink: Sink) -> None:
     first, second = stranger(), stranger()
     for peer in (first, second, first):
         trail.login_failed(peer, "token", WRONG)
-    assert [record.connection for record in sink.take()] == [1, 2, 1]
+    assert [record.connection for record in take(sink)] == [1, 2, 1]
 
 
 def others(count: int) -> list[Any]:
@@ -94,11 +85,11 @@ class TestManyFailedLogins:
     ) -> None:
         for _ in range(count):
             trail.login_failed(stranger(), "token", WRONG)
-        assert len(sink.take()) == 600
+        assert len(take(sink)) == 600
         trail.stopped()
-        assert sink.take() == untold
+        assert take(sink) == untold
         trail.stopped()
-        assert sink.take() == []
+        assert take(sink) == []
 
     @pytest.mark.parametrize(("seconds", "told"), [(59.9, 0), (60.0, 2)])
     def test_after_a_minute_they_are_told_again(
@@ -106,10 +97,10 @@ class TestManyFailedLogins:
     ) -> None:
         for _ in range(610):
             trail.login_failed(stranger(), "token", WRONG)
-        sink.take()
+        take(sink)
         clock.advance(seconds)
         trail.login_failed(stranger(), "token", WRONG)
-        taken = sink.take()
+        taken = take(sink)
         assert len(taken) == told
         assert taken[:1] == others(10)[:told]
 
@@ -118,10 +109,10 @@ class TestManyFailedLogins:
     ) -> None:
         for _ in range(610):
             trail.login_failed(stranger(), "token", WRONG)
-        sink.take()
+        take(sink)
         clock.advance(60.0)
         trail.logged_in(stranger(), "token")
-        assert [record.event for record in sink.take()] == [Event.LOGIN_FAILED, Event.LOGIN]
+        assert [record.event for record in take(sink)] == [Event.LOGIN_FAILED, Event.LOGIN]
 
 
 def test_without_a_log_nobody_is_told(clock: Clock) -> None:

@@ -21,6 +21,7 @@ from typing import Any, Final
 
 import msgspec
 
+from sockserv.atomic import explained, sync_directory
 from sockserv.errors import StateError
 from sockserv.trust.audit.arguments import fitting_text
 from sockserv.trust.audit.chain import GENESIS, seal
@@ -57,13 +58,8 @@ class AuditWriter:
         others can enter the folder, another writer has it, or it cannot be used.
         """
         try:
-            return self._open()
-        except OSError as error:
-            self.close()
-            raise StateError(
-                f"cannot open the audit log {self._folder.path}: "
-                f"{(error.strerror or str(error)).lower()}"
-            ) from error
+            with explained(StateError, "open the audit log", self._folder.path):
+                return self._open()
         except StateError:
             self.close()
             raise
@@ -119,7 +115,7 @@ class AuditWriter:
             self._folder.file(number), _FLAGS | os.O_WRONLY | os.O_APPEND | flags, _PRIVATE
         )
         try:
-            _sync_folder(self._folder.path)
+            sync_directory(self._folder.path)
         except OSError:
             os.close(file)
             raise
@@ -197,14 +193,6 @@ def _write_all(file: int, content: bytes) -> None:
     rest = memoryview(content)
     while rest:
         rest = rest[os.write(file, rest) :]
-
-
-def _sync_folder(path: Path) -> None:
-    folder = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(folder)
-    finally:
-        os.close(folder)
 
 
 def _check_privacy(path: Path) -> None:
