@@ -306,7 +306,7 @@ def test_a_value_that_would_have_a_key_twice(value: Any) -> None:
 
 
 def test_keys_that_become_strings() -> None:
-    assert encode_value({1: {2: 3}}) == b'{"1":{"2":3}}'
+    assert bytes(encode_value({1: {2: 3}})) == b'{"1":{"2":3}}'
 
 
 def test_a_value_that_the_peer_would_find_too_deep() -> None:
