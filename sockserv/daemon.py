@@ -82,17 +82,20 @@ class Daemon(Service):
         command: str = "sockserv",
         checkers: Iterable[ICredentialsChecker] = (),
         audit_thread: OneThread | None = None,
+        identities_thread: OneThread | None = None,
     ) -> None:
         """`command` is how the client is called here, for the line that says what to try.
 
         `checkers` of `twisted.cred` are asked about user names and passwords, of identities that may log in so.
-        `audit_thread` is where the audit log is written; None makes one.
+        `audit_thread` is where the audit log is written, `identities_thread` where the identities are read and
+        written; None makes one.
         """
         self._reactor = reactor
         self._settings = settings
         self._command = command
         self._checkers = tuple(checkers)
-        self._audit_thread = audit_thread or OneThread(reactor)
+        self._audit_thread = audit_thread or OneThread(reactor, name="audit")
+        self._identities_thread = identities_thread or OneThread(reactor, name="identities")
         self._held: _Held | None = None
 
     def startService(self) -> None:
@@ -109,6 +112,7 @@ class Daemon(Service):
                 identities,
                 reachable=lambda: _reachable(listeners.urls),
                 on_change=lambda: watch.notice(),
+                in_thread=self._identities_thread,
             )
             files = self._make_files()
             server = self._make_server([Echo(), files, admin], identities, audit)
@@ -125,7 +129,7 @@ class Daemon(Service):
                 self._reactor,
                 identities,
                 lambda: self._reconsider(server, identities),
-                in_thread=pool_of(self._reactor),
+                in_thread=self._identities_thread,
             )
             watch.start()
             sweeper = FilesSweeper(self._reactor, files, in_thread=pool_of(self._reactor))
@@ -148,6 +152,7 @@ class Daemon(Service):
         ended.addErrback(self._log_failure)
         # Who is revoked while the last calls end is cut off as ever.
         ended.addCallback(lambda _: held.watch.stop())
+        ended.addCallback(lambda _: self._identities_thread.stop())
         ended.addCallback(lambda _: held.audit.close())
         ended.addCallback(lambda _: self._audit_thread.stop())
         ended.addCallback(lambda _: held.state.close())

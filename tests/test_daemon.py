@@ -54,7 +54,8 @@ class AtOnce(OneThread):
 
 
 def daemon_on(reactor: Reactor, settings: Settings, **more: Any) -> Daemon:
-    return Daemon(reactor, settings, audit_thread=AtOnce(cast(Any, None)), **more)
+    at_once = AtOnce(cast(Any, None))
+    return Daemon(reactor, settings, audit_thread=at_once, identities_thread=at_once, **more)
 
 
 def settings_for(tmp_path: Path, *listen: str) -> Settings:
@@ -154,6 +155,22 @@ def test_the_usual_directory_needs_no_option(
         daemon = daemon_on(reactor, load(environ={}))
         daemon.startService()
     assert formatEvent(events[-1]).endswith(": sockserv ping")
+    daemon.stopService()
+
+
+def test_identities_are_read_again_though_all_threads_are_busy(
+    reactor: Reactor, tmp_path: Path
+) -> None:
+    """This reactor has no pool of threads at all."""
+    daemon = daemon_on(reactor, settings_for(tmp_path))
+    daemon.startService()
+    file = tmp_path / "state" / "identities.toml"
+    file.write_text("[alice\n")
+    os.utime(file, (0, 0))
+    with capturedLogs() as events:
+        reactor.advance(1.0)
+    said = [formatEvent(event) or "" for event in events]
+    assert any(each.startswith("identities.toml line ") for each in said)
     daemon.stopService()
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime
 from math import ceil
 from typing import Any, Final, TypeVar
@@ -111,6 +111,8 @@ class Admin(Service):
     """The identities of a store, over the wire.
 
     `reachable` says where the daemon can be reached; `on_change` is called when the identities have changed.
+    `in_thread` calls a blocking function in a thread: one that other calls do not keep busy, or nobody could be revoked
+    then.
     """
 
     _log = Logger()
@@ -121,8 +123,10 @@ class Admin(Service):
         *,
         reachable: Callable[[], Reachable],
         on_change: Callable[[], None],
+        in_thread: Callable[..., Awaitable[Any]],
     ) -> None:
         self._store = store
+        self._in_thread = in_thread
         self._reachable = reachable
         self._on_change = on_change
         self._turns = DeferredLock()
@@ -207,7 +211,7 @@ class Admin(Service):
 
     async def _work(self, call: Call[Any], change: Callable[[], T], then: Callable[[T], None]) -> T:
         try:
-            result = await call.in_thread(change)
+            result: T = await self._in_thread(change)
         except IdentitiesFileError as error:
             self._log.error("{error}", error=error)
             raise IdentitiesUnusable(_UNUSABLE) from error

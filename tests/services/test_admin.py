@@ -95,8 +95,13 @@ class House:
         self.file = Edited(path / "identities.toml")
         self.store = self.file.open()
         self.sink = Sink()
-        admin = Admin(self.store, reachable=lambda: Reachable((URL,), PIN), on_change=self._notice)
         self.network = network = CountedThreads()
+        admin = Admin(
+            self.store,
+            reachable=lambda: Reachable((URL,), PIN),
+            on_change=self._notice,
+            in_thread=network.in_thread,
+        )
         self.memory = MemoryServer(
             [admin, Forever()],
             authenticator=identity_authenticator(self.store, network.clock),

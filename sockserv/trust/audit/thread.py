@@ -17,12 +17,15 @@ __all__ = ["OneThread"]
 class OneThread:
     """Calls functions in a thread of its own, in the order of their coming.
 
-    The reactor's pool will not do: when all its threads wait for something, so would every record, and who waits for that.
-    The thread begins with the first call. It holds no process up that wants to end.
+    The reactor's pool will not do: when all its threads wait for something, so would every record, and who waits for that;
+    and so would everybody who is to be revoked. The thread begins with the first call. It holds no process up that wants to
+    end.
     """
 
-    def __init__(self, reactor: IReactorFromThreads) -> None:
+    def __init__(self, reactor: IReactorFromThreads, *, name: str = "sockserv") -> None:
+        """`name` is what the thread is called in a debugger."""
         self._reactor = reactor
+        self._name = name
         self._calls: SimpleQueue[Callable[[], object] | None] = SimpleQueue()
         self._is_running = False
 
@@ -40,7 +43,7 @@ class OneThread:
         self._calls.put(work)
         if not self._is_running:
             self._is_running = True
-            Thread(target=self._run, name="audit", daemon=True).start()
+            Thread(target=self._run, name=self._name, daemon=True).start()
         return done
 
     def stop(self) -> None:
