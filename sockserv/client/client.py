@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Final, Generic, TypeVar, overload
 
 import attrs
@@ -153,6 +155,15 @@ class Client:
     ) -> OutgoingCall:
         raw = NOTHING if args is None else encode_value(args)
         return await self._peer.open(op, raw, body=body, end=end, timeout_seconds=timeout_seconds)
+
+    @contextmanager
+    def together(self) -> Iterator[None]:
+        """What is called in this block goes out together when it ends, which is cheaper. Not for awaiting in it."""
+        self._peer.hold()
+        try:
+            yield
+        finally:
+            self._peer.release()
 
     def ping(self) -> Deferred[None]:
         """A round trip to the server, past all its services; the Deferred fires when it is back."""

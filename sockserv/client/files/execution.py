@@ -16,15 +16,15 @@ from sockserv.client.files.errors import (
     Incomplete,
     LocalDiskError,
     LocalFileError,
-    TargetExists,
 )
 from sockserv.client.files.fetching import Fetched, Fetcher, digest_here, digest_there
-from sockserv.client.files.local import Content, Source, digest_of_bytes, read_small
+from sockserv.client.files.local import Content, Source
 from sockserv.client.files.parallel import forget, in_parallel
 from sockserv.client.files.plan import Action, Plan, Step
 from sockserv.client.files.progress import Progress, State, Summary, Transfer
 from sockserv.client.files.sending import SMALL_BYTES, Sender
-from sockserv.client.files.target import make_folder, remove, write_small
+from sockserv.client.files.small import read_all, write_all
+from sockserv.client.files.target import make_folder, remove
 from sockserv.errors import SockservError
 from sockserv.files.errors import FilesError, NoSpace, QuotaExceeded, RefusedName
 from sockserv.files.facts import FileType
@@ -150,8 +150,12 @@ class Execution:
     # To the server
 
     async def _put_batch(self, batch: Sequence[Step]) -> None:
-        contents = await self._in_thread(_read_batch, batch)
-        await in_parallel(map(self._put, batch, contents), at_once=len(batch))
+        contents = await self._in_thread(partial(read_all, batch, max_bytes=SMALL_BYTES))
+        await in_parallel(
+            map(self._put, batch, contents),
+            at_once=len(batch),
+            beginning=self._client.together(),
+        )
 
     async def _put(self, step: Step, content: Content | SockservError | None) -> None:
         await self._attempt(step, self._put_content(step, content))
@@ -182,15 +186,19 @@ class Execution:
         async def fetch(step: Step) -> None:
             fetched.append(await self._fetcher.fetch_small(step, max_bytes=SMALL_BYTES))
 
-        await in_parallel((self._attempt(step, fetch(step)) for step in batch), at_once=len(batch))
-        outcomes = await self._in_thread(_write_batch, fetched, self._preserve)
-        for one, state, error in outcomes:
-            if error is None:
-                size = len(one.content)
-                known = size if state is State.SAME else 0
-                self._on_progress(Transfer(one.step, state, size, known))
+        await in_parallel(
+            (self._attempt(step, fetch(step)) for step in batch),
+            at_once=len(batch),
+            beginning=self._client.together(),
+        )
+        outcomes = await self._in_thread(partial(write_all, fetched, preserve=self._preserve))
+        for outcome in outcomes:
+            step, size = outcome.fetched.step, len(outcome.fetched.content)
+            if outcome.error is not None:
+                await self._attempt(step, _raising(outcome.error))
             else:
-                await self._attempt(one.step, _raising(error))
+                known = size if outcome.state is State.SAME else 0
+                self._on_progress(Transfer(step, outcome.state, size, known))
 
     # Directories and removals
 
@@ -242,46 +250,3 @@ def _batches(steps: Iterable[Step]) -> Iterator[Sequence[Step]]:
             size += step.size
     if batch:
         yield batch
-
-
-def _read_batch(batch: Sequence[Step]) -> list[Content | SockservError | None]:
-    """The contents of the small files, errors for those that cannot be read, None for the large ones."""
-    contents: list[Content | SockservError | None] = []
-    for step in batch:
-        try:
-            contents.append(
-                read_small(step.place.path, max_bytes=SMALL_BYTES, may_be_link=step.place.is_named)
-            )
-        except LocalFileError as error:
-            contents.append(error)
-    return contents
-
-
-def _write_batch(
-    batch: Sequence[Fetched], preserve: bool
-) -> list[tuple[Fetched, State, SockservError | None]]:
-    outcomes: list[tuple[Fetched, State, SockservError | None]] = []
-    for one in batch:
-        try:
-            outcomes.append((one, _write(one, preserve), None))
-        except LocalFileError as error:
-            outcomes.append((one, State.FAILED, error))
-    return outcomes
-
-
-def _write(one: Fetched, preserve: bool) -> State:
-    try:
-        write_small(
-            one.step.place,
-            one.content,
-            overwrite=one.step.overwrite,
-            mode=one.head.mode if preserve else None,
-            mtime_ns=one.head.mtime_ns if preserve else None,
-        )
-    except TargetExists:
-        path = one.step.place.path
-        here = read_small(path, max_bytes=SMALL_BYTES, may_be_link=False)
-        if here is None or here.digest != digest_of_bytes(one.content):
-            raise TargetExists(f"{path} is there already, and is another one") from None
-        return State.SAME
-    return State.DONE

@@ -11,7 +11,7 @@ from twisted.internet.defer import Deferred
 
 from sockserv.client.files.errors import LocalFileError, naming
 from sockserv.client.files.execution import Execution
-from sockserv.client.files.fetching import Fetcher
+from sockserv.client.files.fetching import Fetcher, mismatch
 from sockserv.client.files.listing import Listing, list_all
 from sockserv.client.files.local import Content, digest_of_bytes, list_folder
 from sockserv.client.files.plan import (
@@ -264,6 +264,8 @@ class Files:
         async def read() -> bytes:
             step = Step(Action.GET, path, _NOWHERE)
             fetched = await self._fetcher(ignore).fetch_small(step, max_bytes=max_bytes)
+            if digest_of_bytes(fetched.content) != fetched.digest:
+                raise mismatch(step)
             return fetched.content
 
         return Deferred.fromCoroutine(read())

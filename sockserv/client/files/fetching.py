@@ -10,7 +10,7 @@ import msgspec
 from twisted.internet.defer import Deferred
 
 from sockserv.client.files.errors import TargetExists
-from sockserv.client.files.local import Source, digest_of_bytes, whole_digest
+from sockserv.client.files.local import Source, whole_digest
 from sockserv.client.files.parallel import forget
 from sockserv.client.files.plan import Step
 from sockserv.client.files.progress import Progress, State, Transfer
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from sockserv.net.calls import OutgoingCall
     from sockserv.net.threads import InThread
 
-__all__ = ["Fetched", "Fetcher", "Head"]
+__all__ = ["Fetched", "Fetcher", "Head", "mismatch"]
 
 _HEAD: Final = 1
 """The stream of an answer that says, before the content, what file it is of."""
@@ -47,11 +47,12 @@ class Head:
 
 @attrs.frozen
 class Fetched:
-    """A small file, in memory and verified."""
+    """A small file in memory, and the digest that it should have."""
 
     step: Step
     head: Head
     content: bytes
+    digest: str
 
 
 @attrs.frozen
@@ -72,7 +73,10 @@ class Fetcher:
     preserve: bool
 
     async def fetch_small(self, step: Step, *, max_bytes: int) -> Fetched:
-        """Fetch a file into memory. Raises what the call fails with, `DigestMismatch`, and `ReplyTooLarge`."""
+        """Fetch a file into memory; its digest is still to be compared.
+
+        Raises what the call fails with, `DigestMismatch` if it is not complete, and `ReplyTooLarge`.
+        """
         reply = await self.client.call(
             "files.get",
             GetArguments(path=step.path, etag=step.etag),
@@ -83,9 +87,9 @@ class Fetcher:
         start = len(reply.body) - reply.result.count
         head = _decode_head(reply.body[: max(0, start)], step)
         content = reply.body[start:]
-        if len(content) != head.size or reply.result.digest != digest_of_bytes(content):
-            raise _mismatch(step)
-        return Fetched(step, head, content)
+        if len(content) != head.size or reply.result.digest is None:
+            raise mismatch(step)
+        return Fetched(step, head, content, reply.result.digest)
 
     async def pour(self, step: Step, write: Callable[[bytes], Awaitable[None]]) -> int:
         """Fetch a file, and give each piece to `write` as it comes; gives its size.
@@ -110,7 +114,7 @@ class Fetcher:
         finally:
             call.cancel()
         if result.digest != digest_of(hasher) or done != head.size:
-            raise _mismatch(step)
+            raise mismatch(step)
         self.progress(Transfer(attrs.evolve(step, size=head.size), State.DONE, done))
         return done
 
@@ -133,7 +137,7 @@ class Fetcher:
             head, digest = await self._receive(offset, step, target)
             if target.digest != digest:
                 await self.in_thread(target.clear)
-                raise _mismatch(step)
+                raise mismatch(step)
             await self.in_thread(self._finish, target, step, head)
         finally:
             forget(self.in_thread(target.close))
@@ -271,7 +275,8 @@ def _decode_head(head: bytes, step: Step) -> Head:
         ) from None
 
 
-def _mismatch(step: Step) -> DigestMismatch:
+def mismatch(step: Step) -> DigestMismatch:
+    """The error for a content that is not what the server has."""
     return DigestMismatch(
         f"{step.path!r}: what has come is not what the server has; the next try begins anew",
         details={"path": step.path},

@@ -27,7 +27,7 @@ from sockserv.client.files.errors import (
     TargetExists,
     naming,
 )
-from sockserv.client.files.local import PIECE_BYTES, digest_of_bytes
+from sockserv.client.files.local import PIECE_BYTES
 from sockserv.client.files.plan import Place
 from sockserv.files.arguments import NEVER
 from sockserv.files.digests import digest_of, new_hasher
@@ -37,7 +37,7 @@ from sockserv.files.names import RESERVED_PREFIX
 from sockserv.files.rename import rename_exclusively
 from sockserv.files.status import entry_of
 
-__all__ = ["Target", "folder_of", "make_folder", "remove", "write_small"]
+__all__ = ["Target", "folder_of", "make_folder", "remove"]
 
 _PERMISSIONS: Final = 0o777
 _SHORT_DIGITS: Final = 24
@@ -121,12 +121,16 @@ class Target:
                 return None
         return entry_of(self.name, status)
 
-    def open(self, *, resume: bool, is_private: bool) -> int:
+    def open(self, *, resume: bool, is_private: bool, folder: int | None = None) -> int:
         """Open the unfinished file; gives how much of it there is, if `resume` wants it.
 
-        Raises `TargetBusy` when somebody else is writing it, and `LocalFileError`.
+        `folder` is the one that it is in, if that is open. Raises `TargetBusy` when somebody else is writing it, and
+        `LocalFileError`.
         """
-        with self._lock, folder_of(self.place) as folder, naming(self.place.path):
+        if folder is None:
+            with folder_of(self.place) as found:
+                return self.open(resume=resume, is_private=is_private, folder=found)
+        with self._lock, naming(self.place.path):
             self._folder = os.dup(folder)
             self._file = self._open_partial(0o600 if is_private else 0o666)
             if not resume:
@@ -211,22 +215,33 @@ class Target:
         return digest_of(self._hasher)
 
     def finish(self, *, overwrite: str, mode: int | None, mtime_ns: int | None) -> None:
-        """Give the file its name, with this mode and time if they are to be kept.
+        """Give the file its name, for good, with this mode and time if they are to be kept.
 
         Raises `TargetExists` if there is another file and `overwrite` is `NEVER`; the unfinished one is gone then.
         """
+        self.settle(mode=mode, mtime_ns=mtime_ns)
+        self.publish(overwrite=overwrite)
         with self._lock, naming(self.place.path):
-            file, folder = self._file, self._folder
+            assert self._folder is not None
+            os.fsync(self._folder)
+
+    def settle(self, *, mode: int | None, mtime_ns: int | None) -> None:
+        """The first half of `finish`: have the disk take the content."""
+        with self._lock, naming(self.place.path):
+            file = self._file
             assert file is not None
-            assert folder is not None
             if mode is not None:
                 os.fchmod(file, mode & _PERMISSIONS)
             if mtime_ns is not None:
                 os.utime(file, ns=(mtime_ns, mtime_ns))
             os.fsync(file)
+
+    def publish(self, *, overwrite: str) -> None:
+        """The other half: the name, which the disk has when the folder is synced."""
+        with self._lock, naming(self.place.path):
+            assert self._folder is not None
             self._is_settled = True
-            self._publish(folder, overwrite)
-            os.fsync(folder)
+            self._publish(self._folder, overwrite)
 
     def _publish(self, folder: int, overwrite: str) -> None:
         try:
@@ -239,6 +254,12 @@ class Target:
             os.unlink(self._partial, dir_fd=folder)
             what = "is a folder" if isinstance(error, IsADirectoryError) else "is there already"
             raise TargetExists(f"{self.place.path} {what}") from None
+
+    def discard(self) -> None:
+        """Let nothing be left of the unfinished file."""
+        with self._lock:
+            if self._file is not None and not self._is_settled:
+                self._offset = 0
 
     def remove_stale(self) -> None:
         """Remove what is left of older contents of the same file, if nobody is at work on it."""
@@ -254,26 +275,13 @@ class Target:
         self._is_given_up = True
         with self._lock:
             if self._file is not None and not self._offset and not self._is_settled:
-                # Nothing worth resuming.
+                # There is nothing to go on with.
                 with suppress(OSError):
                     os.unlink(self._partial, dir_fd=self._folder)
             for descriptor in (self._file, self._folder):
                 if descriptor is not None:
                     os.close(descriptor)
             self._file = self._folder = None
-
-
-def write_small(
-    place: Place, content: bytes, *, overwrite: str, mode: int | None, mtime_ns: int | None
-) -> None:
-    """Put a small file at a place, whole. Raises `TargetExists`, `TargetBusy` and `LocalFileError`."""
-    target = Target(place, digest_of_bytes(content))
-    try:
-        target.open(resume=False, is_private=mode is not None)
-        target.write([content])
-        target.finish(overwrite=overwrite, mode=mode, mtime_ns=mtime_ns)
-    finally:
-        target.close()
 
 
 def _remove_unlocked(name: str, folder: int) -> None:

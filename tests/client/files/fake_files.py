@@ -59,7 +59,10 @@ def digest(content: bytes) -> str:
 
 
 class FakeFiles(Service):
-    """`files`, `folders` and `partials` are what there is. `asked` are the operations in the order of their coming."""
+    """`files`, `folders` and `partials` are what there is. `asked` are the operations in the order of their coming.
+
+    `damages` makes the first byte of each content another one on its way.
+    """
 
     def __init__(self, files: dict[str, bytes] | None = None) -> None:
         self.files: dict[str, FakeFile] = {}
@@ -68,6 +71,7 @@ class FakeFiles(Service):
         self.asked: list[tuple[str, str]] = []
         self.put_at_once = 0
         self.most_at_once = 0
+        self.damages = False
         self._versions = 0
         for path, content in (files or {}).items():
             self.store(path, content)
@@ -114,7 +118,8 @@ class FakeFiles(Service):
         file = self.store(args.path, content)
         file.mode = args.mode or file.mode
         file.mtime_ns = args.mtime_ns or file.mtime_ns
-        return {"size": len(content), "etag": file.etag, "digest": file.digest}
+        found = digest(b"?" + content[1:]) if self.damages else file.digest
+        return {"size": len(content), "etag": file.etag, "digest": found}
 
     @operation("files.partial", args=PartialArguments, permission="files")
     def partial(self, call: Call[PartialArguments]) -> dict[str, Any]:
@@ -138,6 +143,8 @@ class FakeFiles(Service):
         await call.send(json.dumps(head).encode(), stream=1)
         end = None if args.count is None else args.offset + args.count
         content = file.content[args.offset : end]
+        if self.damages:
+            content = b"?" + content[1:]
         for start in range(0, len(content), PIECE_BYTES):
             await call.send(content[start : start + PIECE_BYTES])
             if self.files.get(args.path) is not file:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import stat
 from collections.abc import Iterator
@@ -15,6 +16,7 @@ from sockserv.client.files import (
     Direction,
     Files,
     Incomplete,
+    LocalDiskError,
     LocalFileError,
     SourceChanged,
     State,
@@ -221,6 +223,12 @@ class TestPut:
         world.memory.flush()
         assert world.service.contents == {}
 
+    @pytest.mark.parametrize("size", [10, len(BIG)])
+    def test_the_server_has_stored_something_else(self, world: World, size: int) -> None:
+        world.service.damages = True
+        with pytest.raises(DigestMismatch, match="stored something else"):
+            world.put(world.local("a", BIG[:size]), "a")
+
     @pytest.mark.parametrize("kind", ["missing", "fifo", "unreadable"])
     def test_what_cannot_be_read(self, world: World, kind: str) -> None:
         path = world.folder / "a"
@@ -380,6 +388,24 @@ class TestGet:
         world.get("a", path)
         assert world.tree() == {"a": BIG}
 
+    @pytest.mark.parametrize("size", [10, len(BIG)])
+    def test_it_is_damaged_on_the_way(self, world: World, size: int) -> None:
+        world.service.store("a", BIG[:size])
+        world.service.damages = True
+        with pytest.raises(DigestMismatch):
+            world.get("a", world.folder / "a")
+        world.memory.flush()
+        assert world.tree() == {}
+        with pytest.raises(DigestMismatch):
+            world.run(world.files.read("a"))
+        pieces: list[bytes] = []
+
+        async def write(piece: bytes) -> None:
+            pieces.append(piece)
+
+        with pytest.raises(DigestMismatch):
+            world.run(world.files.pour("a", write))
+
     def test_it_changes_meanwhile(self, world: World) -> None:
         world.service.store("a", BIG)
 
@@ -522,6 +548,26 @@ class TestTrees:
         assert plan.left_out == ["link"]
         world.put(world.folder / "tree", "t")
         assert world.service.contents == {"t/a": b""}
+
+    def test_a_full_disk_here(self, world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+        for number in range(200):
+            world.service.store(f"t/{number}", b"x")
+        world.service.store("t/big", BIG)
+        written = os.pwrite
+
+        def pwrite(file: int, data: bytes, offset: int) -> int:
+            if len(world.tree()) > 70:
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+            return written(file, data, offset)
+
+        monkeypatch.setattr(os, "pwrite", pwrite)
+        with pytest.raises(LocalDiskError, match="no space left on device"):
+            world.get("t", world.folder / "back")
+        monkeypatch.undo()
+        world.memory.flush()
+        assert all(name.rpartition("/")[2].isdigit() for name in world.tree())
+        world.get("t", world.folder / "back")
+        assert len(world.tree()) == 201
 
     @pytest.mark.parametrize("size", [10, len(BIG)])
     def test_no_link_here_leads_out_of_the_folder(self, world: World, size: int) -> None:
