@@ -7,7 +7,7 @@ what a protocol says first goes out with its answer to what has come with the en
 Invariants:
 
 1. Nothing is encrypted, and no plaintext handed on, before the handshake is done and `Security.verify` is content.
-2. While the transport is blocked, ciphertext stays in OpenSSL's buffer: at most one turn of the protocol's output.
+2. What waits for the transport is bounded: see `sockserv.net.ciphertext`.
 3. The protocol is told of a clean end (`ConnectionDone`) only if the peer has announced it, or we: a stream that
    somebody on the way has cut is `ConnectionLost`.
 """
@@ -35,7 +35,8 @@ from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from sockserv.errors import ConnectError
-from sockserv.net.outlet import Outlet, OutletSource, outlet_for
+from sockserv.net.ciphertext import Ciphertext, TooMuchWaits
+from sockserv.net.outlet import Outlet, OutletSource
 from sockserv.wire.outbox import Buffer
 
 __all__ = ["HandshakeFailed", "NotTls", "Security", "TlsFactory", "TlsTransport"]
@@ -107,7 +108,7 @@ class TlsTransport(Protocol, OutletSource):
         self.protocol = protocol
         self._security = security
         self._tls = security.connection()
-        self._raw: Outlet | None = None
+        self._out: Ciphertext | None = None
         self._outlet: _TlsOutlet | None = None
         # What is written without an outlet, until it can be encrypted.
         self._written: list[bytes] = []
@@ -123,25 +124,27 @@ class TlsTransport(Protocol, OutletSource):
     def connectionMade(self) -> None:
         """Give the protocol its transport, and begin the handshake."""
         assert self.transport is not None
-        self._raw = outlet_for(self.transport, self._on_writable)
+        self._out = Ciphertext(self._tls, self.transport, self._on_writable)
         self.protocol.makeConnection(self)
         self._shake_hands()
 
     def dataReceived(self, data: bytes) -> None:
         """Decrypt, and hand on what was in it."""
-        raw = self._raw
-        if raw is None:
+        out = self._out
+        if out is None:
             return
         if not self._has_heard:
             self._has_heard = True
             if data[0] not in _RECORD_TYPES:
-                raw.write([_ALERT], len(_ALERT))
+                out.send_plain(_ALERT)
                 self._fail(NotTls("it does not speak TLS (without it, a URL begins with tcp://)"))
                 return
-        raw.on_received(len(data))
+        out.on_received(len(data))
         self._tls.bio_write(data)
         if self._is_open:
             self._read()
+            # OpenSSL may have something to say to what it has read.
+            self._flush(_HANDSHAKE_BYTES)
         else:
             self._shake_hands()
 
@@ -151,14 +154,14 @@ class TlsTransport(Protocol, OutletSource):
             reason = self._failure
         elif reason.check(ConnectionDone) and not (self._ends_cleanly or self._is_closing):
             reason = Failure(ConnectionLost("it ended without a word"))
-        self._raw = self._outlet = None
+        self._out = self._outlet = None
         # The protocol has us as its transport: in a cycle, OpenSSL's memory would wait for the collector.
         protocol = self.protocol
         del self.protocol
         protocol.connectionLost(reason)
 
     def _shake_hands(self) -> None:
-        if self._raw is None:
+        if self._out is None:
             return
         failure: ConnectError | None = None
         try:
@@ -176,9 +179,11 @@ class TlsTransport(Protocol, OutletSource):
             self._fail(failure)
             return
         self._is_open = True
-        # What has come behind the peer's part of the handshake is answered together with our first words.
+        # What has come behind the peer's part of the handshake is answered together with our first words, and with
+        # the last ones of the handshake.
         self._read()
         self._on_writable()
+        self._flush(_HANDSHAKE_BYTES)
 
     def _read(self) -> None:
         pieces: list[bytes] = []
@@ -200,9 +205,6 @@ class TlsTransport(Protocol, OutletSource):
             self._fail(failure)
         elif self._ends_cleanly:
             self._end()
-        else:
-            # OpenSSL may have something to say to what it has read.
-            self._flush(_HANDSHAKE_BYTES)
 
     def _broken(self, error: SSL.Error) -> Exception:
         """What an error means that comes after the handshake."""
@@ -212,7 +214,7 @@ class TlsTransport(Protocol, OutletSource):
         return HandshakeFailed(f"there is no TLS with it: {_reason(error)}")
 
     def _fail(self, error: Exception) -> None:
-        if self._failure is not None or self._raw is None:
+        if self._failure is not None or self._out is None:
             return
         self._failure = Failure(error)
         if isinstance(error, ConnectError):
@@ -221,12 +223,12 @@ class TlsTransport(Protocol, OutletSource):
 
     def _end(self) -> None:
         """Close it all, after what OpenSSL has to say about it."""
-        raw, transport = self._raw, self._tcp
-        if raw is None:
+        out, transport = self._out, self._tcp
+        if out is None:
             return
         self._shut_down()
-        self._raw = self._outlet = None
-        raw.close()
+        self._out = self._outlet = None
+        out.close()
         transport.loseConnection()
 
     # Output
@@ -246,20 +248,15 @@ class TlsTransport(Protocol, OutletSource):
         self._flush(size + _RECORD_OVERHEAD_BYTES * (2 + size // _RECORD_BYTES))
 
     def _flush(self, expected_bytes: int) -> None:
-        """Send the ciphertext there is; what the transport does not take stays where it is."""
-        raw = self._raw
-        while raw is not None and not raw.is_blocked:
+        """Send what OpenSSL has for the peer."""
+        if self._out is not None:
             try:
-                ciphertext = self._tls.bio_read(expected_bytes)
-            except SSL.WantReadError:
-                return
-            raw.write([ciphertext], len(ciphertext))
-            if len(ciphertext) < expected_bytes:
-                return
+                self._out.flush(expected_bytes)
+            except TooMuchWaits as error:
+                self._fail(error)
 
     def _on_writable(self) -> None:
         """The TCP transport takes more."""
-        self._flush(_RECORD_BYTES)
         if self._written and self._can_send():
             written, self._written = self._written, []
             self.encrypt(written, sum(map(len, written)))
@@ -272,7 +269,7 @@ class TlsTransport(Protocol, OutletSource):
             self._outlet.refill()
 
     def _can_send(self) -> bool:
-        return self._is_open and self._raw is not None and not self._raw.is_blocked
+        return self._is_open and self._out is not None and not self._out.is_blocked
 
     def _shut_down(self) -> None:
         """Say that nothing more comes from us."""
@@ -282,9 +279,8 @@ class TlsTransport(Protocol, OutletSource):
 
     def _close_our_half(self) -> None:
         self._shut_down()
-        raw = self._raw
-        if raw is not None and not raw.is_blocked:
-            raw.close()
+        if self._out is not None and not self._out.is_blocked:
+            self._out.close()
 
     # The transport of the protocol
 
@@ -295,8 +291,8 @@ class TlsTransport(Protocol, OutletSource):
 
     def make_outlet(self, refill: Callable[[], None]) -> Outlet:
         """Where the protocol's bytes go."""
-        assert self._raw is not None  # a protocol asks when it gets its transport
-        self._outlet = _TlsOutlet(self, self._raw, refill)
+        assert self._out is not None  # a protocol asks when it gets its transport
+        self._outlet = _TlsOutlet(self, self._out, refill)
         return self._outlet
 
     def write(self, data: bytes) -> None:
@@ -321,7 +317,7 @@ class TlsTransport(Protocol, OutletSource):
 
     def abortConnection(self) -> None:
         """Cut the connection."""
-        self._raw = self._outlet = None
+        self._out = self._outlet = None
         self._is_closing = True
         self._tcp.abortConnection()
 
@@ -363,11 +359,13 @@ class _TlsOutlet:
 
     takes_spans = False
 
-    __slots__ = ("_raw", "_transport", "is_blocked", "refill")
+    __slots__ = ("_out", "_transport", "is_blocked", "refill")
 
-    def __init__(self, transport: TlsTransport, raw: Outlet, refill: Callable[[], None]) -> None:
+    def __init__(
+        self, transport: TlsTransport, out: Ciphertext, refill: Callable[[], None]
+    ) -> None:
         self._transport = transport
-        self._raw = raw
+        self._out = out
         self.refill = refill
         # Until the handshake is done.
         self.is_blocked = True
@@ -375,15 +373,15 @@ class _TlsOutlet:
     def write(self, buffers: Sequence[Buffer], size: int) -> None:
         """Encrypt and send; what the socket does not take waits."""
         self._transport.encrypt(buffers, size)
-        self.is_blocked = self._raw.is_blocked
+        self.is_blocked = self._out.is_blocked
 
     def on_received(self, size: int) -> None:
         """It is the ciphertext that counts."""
 
     def yield_turn(self) -> None:
         """Let others have the reactor."""
-        self._raw.yield_turn()
-        self.is_blocked = self._raw.is_blocked
+        self._out.yield_turn()
+        self.is_blocked = self._out.is_blocked
 
     def close(self) -> None:
         """Nothing more will be written."""
