@@ -193,6 +193,8 @@ class WatchedDaemon:
             environ=environ,
         )
         (self.url,) = self.twistd.wait_until_listening(self._state.path).listening
+        # The note is found a moment before the daemon has closed what it took to write it.
+        until(lambda: "to try it, type" in self.twistd.output)
         self.token = self._state.owner_token()
         self.pid = self.twistd.process.pid
         self._clients: list[RawClient] = []
