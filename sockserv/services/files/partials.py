@@ -71,11 +71,16 @@ class Partials:
         with self._lock:
             return key in self._claimed
 
-    def remove_idle(self, directory: int) -> None:
-        """Remove the partials of an open directory that no upload runs to. Raises `OSError`."""
-        for name in os.listdir(directory):
-            if is_reserved(name) and not self.is_claimed(name, directory):
-                os.unlink(name, dir_fd=directory)
+    def remove_idle(self, name: str, directory: int) -> bool:
+        """Remove a partial of an open directory, unless an upload to it runs; gives whether it is gone.
+
+        Raises `OSError`.
+        """
+        # Claimed, so that no upload begins to write to what is removed.
+        with suppress(Busy), self.claim(name, directory, name):
+            os.unlink(name, dir_fd=directory)
+            return True
+        return False
 
     def sweep(self, jail: Jail, *, expiry_seconds: float) -> Generator[int, None, int]:
         """Remove the partials below a jail's root to which nothing was added for a time; gives how many.
@@ -96,15 +101,12 @@ class Partials:
     def _expire(
         self, name: str, directory: int, status: os.stat_result, expiry_seconds: float
     ) -> bool:
-        # Claimed, so that no upload begins to write to what is removed.
-        with suppress(Busy), self.claim(name, directory, name):
-            now_ns = self._now_ns()
-            if status.st_mtime_ns > now_ns:
-                os.utime(name, ns=(now_ns, now_ns), dir_fd=directory, follow_symlinks=False)
-            elif now_ns - status.st_mtime_ns > expiry_seconds * 1e9:
-                os.unlink(name, dir_fd=directory)
-                return True
-        return False
+        now_ns = self._now_ns()
+        if status.st_mtime_ns > now_ns:
+            os.utime(name, ns=(now_ns, now_ns), dir_fd=directory, follow_symlinks=False)
+            return False
+        is_old = now_ns - status.st_mtime_ns > expiry_seconds * 1e9
+        return is_old and self.remove_idle(name, directory)
 
 
 def open_new(name: str, directory: int, *, mode: int) -> int:

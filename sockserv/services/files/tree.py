@@ -17,7 +17,7 @@ from sockserv.files.arguments import (
     MoveArguments,
     RemoveArguments,
 )
-from sockserv.files.errors import Changed, Exists, NotAFile, RefusedName
+from sockserv.files.errors import Busy, Changed, Exists, NotAFile, NotEmpty, RefusedName
 from sockserv.files.facts import Entry, FileType
 from sockserv.files.jail import Jail, explained, open_directory
 from sockserv.files.names import components, is_reserved, shown
@@ -79,7 +79,7 @@ def check_target(name: str, parent: int, path: str, *, overwrite: str) -> os.sta
         return None
     kind = type_of(status)
     if overwrite == NEVER:
-        raise Exists(f"{path!r}: it exists already", details={"path": path, "type": kind})
+        raise Exists(f"{path!r}: it exists already", details={"path": path})
     if kind is not FileType.FILE:
         raise NotAFile(f"{path!r} is not a file: it cannot be replaced", details={"path": path})
     if overwrite not in (ALWAYS, etag_of(status)):
@@ -156,7 +156,7 @@ def remove(jail: Jail, args: RemoveArguments, partials: Partials) -> Generator[i
         else:
             if args.recursive:
                 yield from _empty(jail, args.path)
-            _remove_directory(name, parent, partials)
+            _remove_directory(name, parent, args.path, partials)
         os.fsync(parent)
 
 
@@ -187,7 +187,7 @@ def _empty(jail: Jail, path: str) -> Generator[int, None, None]:
                 os.rmdir(here[-1], dir_fd=directory)
 
 
-def _remove_directory(name: str, parent: int, partials: Partials) -> None:
+def _remove_directory(name: str, parent: int, path: str, partials: Partials) -> None:
     try:
         os.rmdir(name, dir_fd=parent)
     except OSError as error:
@@ -198,8 +198,12 @@ def _remove_directory(name: str, parent: int, partials: Partials) -> None:
     # What nobody sees may not be in the way of who sees an empty directory.
     directory = open_directory(name, parent)
     try:
-        if all(is_reserved(inner) for inner in os.listdir(directory)):
-            partials.remove_idle(directory)
+        names = os.listdir(directory)
+        if not all(is_reserved(inner) for inner in names):
+            raise NotEmpty(f"{path!r}: there is something in it", details={"path": path})
+        in_use = [inner for inner in names if not partials.remove_idle(inner, directory)]
+        if in_use:
+            raise Busy(f"{path!r}: something is being uploaded into it", details={"path": path})
     finally:
         os.close(directory)
     os.rmdir(name, dir_fd=parent)

@@ -77,6 +77,8 @@ class Upload:
         ):
             replaced = check_target(name, parent, args.path, overwrite=args.overwrite)
             self._check_space(parent)
+            if args.upload:
+                self.quota.shrink()  # by what was kept of it: now it is reserved
             if args.size is not None:
                 room.cover(args.size, is_all=True)
             file, hasher = yield from self._open(parent, replaced)
@@ -144,7 +146,6 @@ class Upload:
                 details={"path": self.args.path, "offset": kept},
             )
         try:
-            self.quota.shrink()  # it is reserved now, and not kept
             for _ in digesting(file, offset, hasher, self.args.path):
                 yield Wants.A_TURN
             os.ftruncate(file, offset)
