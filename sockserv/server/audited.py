@@ -13,7 +13,7 @@ from sockserv.errors import AuditUnavailable, CallEnded, CallError, ConnectionEn
 from sockserv.net.body import Body
 from sockserv.net.calls import IncomingCall
 from sockserv.server.trail import AuditTrail
-from sockserv.services.api import Audit, Operation
+from sockserv.services.api import Audit, Call, Operation
 from sockserv.trust.audit import AuditSink, Event, Record
 from sockserv.trust.audit.arguments import fitting, fitting_text, has_secrets
 from sockserv.trust.identities import EVERYTHING, Identity
@@ -42,7 +42,8 @@ class _Watched:
     def __init__(self, operation: Operation, trail: AuditTrail, sink: AuditSink) -> None:
         self._name = operation.name
         self._permission = operation.permission
-        self._handler: Callable[[Any], Any] = operation.handler
+        # With this type it is made sure that our call has all that an operation may use.
+        self._handler: Callable[[Call[Any]], Any] = operation.handler
         self._has_secrets = has_secrets(operation.args)
         self._trail = trail
         self._sink = sink

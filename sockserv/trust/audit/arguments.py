@@ -37,6 +37,14 @@ def has_secrets(kind: type) -> bool:
     return any(field.metadata.get("secret") for field in attrs.fields(kind))
 
 
+def _text_of(value: Any) -> str:
+    try:
+        return str(value)
+    except Exception as error:
+        # What somebody has noted must not keep the rest from being written down.
+        return f"<{type(value).__name__}: {type(error).__name__}>"
+
+
 class _Fitter:
     """Counts the values of one record."""
 
@@ -57,11 +65,11 @@ class _Fitter:
         if attrs.has(type(value)):
             return self._fit_items(self._fields(value), len(attrs.fields(type(value))), depth)
         if isinstance(value, Mapping):
-            items = ((fitting_text(str(key)), each) for key, each in value.items())
+            items = ((fitting_text(_text_of(key)), each) for key, each in value.items())
             return self._fit_items(items, len(value), depth)
         if isinstance(value, list | tuple | set | frozenset):
             return self._fit_list(value, depth)
-        return fitting_text(str(value))
+        return fitting_text(_text_of(value))
 
     def _fields(self, value: Any) -> Iterable[tuple[str, Any]]:
         for field in attrs.fields(type(value)):

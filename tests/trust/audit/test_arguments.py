@@ -69,6 +69,15 @@ def test_values(value: Any, shown: Any) -> None:
     assert fitting(value) == shown
 
 
+class Unspeakable:
+    def __str__(self) -> str:
+        raise ValueError("no words for it")
+
+
+def test_a_value_that_cannot_be_put_into_words() -> None:
+    assert fitting({"x": Unspeakable()}) == {"x": "<Unspeakable: ValueError>"}
+
+
 def test_no_record_is_long_however_much_there_is() -> None:
     wide: Any = "x" * 10_000
     for _ in range(10):
