@@ -28,6 +28,7 @@ BENCHMARKS: Mapping[str, str] = {
     "idle": "benchmarks.idle",
     "startup": "benchmarks.startup",
     "memory": "benchmarks.memory",
+    "files": "benchmarks.files",
     "audit": "benchmarks.audit",
     "tls": "benchmarks.tls",
 }
