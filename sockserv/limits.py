@@ -17,9 +17,9 @@ class Limits:
     """The bounds of one connection and of the server around it.
 
     Sizes are in bytes, times in seconds. What a peer can make one connection of this side hold is about
-    `max_calls * (2 * window_bytes + max_header_bytes + 2 * send_buffer_bytes) + max_unsent_bytes` at
-    most: for each call what waits to be consumed, its request, and what waits to be sent. What a handler
-    keeps in its own hands comes on top. The defaults are for few peers that are trusted with much: lower
+    `max_calls * (2 * window_bytes + max_header_bytes + 2 * send_buffer_bytes) + window_growth_bytes +
+    max_unsent_bytes` at most: for each call what waits to be consumed, its request, and what waits to be sent. What
+    a handler keeps in its own hands comes on top. The defaults are for few peers that are trusted with much: lower
     `max_calls` and `window_bytes` for many.
     """
 
@@ -34,6 +34,9 @@ class Limits:
 
     window_bytes: int = _MIB
     """How many body bytes of one call the peer may send ahead of their consumer."""
+
+    window_growth_bytes: int = 12 * _MIB
+    """How much the windows of a connection's calls may grow in all, where the bytes are consumed as fast as they come."""
 
     frame_body_bytes: int = 64 * _KIB
     """The largest body of one frame sent: a smaller one lets other calls in sooner."""

@@ -131,7 +131,7 @@ class Body:
         self.taken_bytes += count
         call = self._call
         if call.is_receiving and not call.is_ended:
-            call.peer.consume(call, count)
+            call.peer.consume(call, count, keeps_up=not self._pieces)
 
     def _stop_waiting(self, waiting: Deferred[None]) -> None:
         self._waiting = None

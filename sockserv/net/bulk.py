@@ -8,7 +8,7 @@ Invariants:
 1. The reactor never waits for a disk: it touches only bytes that were in the system's memory a moment ago. (What the
    system throws out between that moment and the sending costs one read.)
 2. A frame whose size was announced gets that many bytes, whatever happens to the file: zeros if need be, and then the
-   sender is told, so that the call does not end well. No more than one turn (`TURN_BYTES`) is made of zeros.
+   sender is told, so that the call does not end well. No more than one frame is made of zeros.
 3. A descriptor of our own is read from, for as long as a byte of the file is to be sent: its user may close theirs,
    and the number may be given to another file.
 """

@@ -255,9 +255,9 @@ class Peer(Protocol):
         self.connection.send(call, data, stream=stream, end=end)
         self.flush()
 
-    def consume(self, call: CallState, count: int) -> None:
-        """Bytes of a call's body were consumed: the peer may send as many more."""
-        if self.connection.consume(call, count):
+    def consume(self, call: CallState, count: int, *, keeps_up: bool) -> None:
+        """Bytes of a call's body were consumed, and with `keeps_up` all that have come: the peer may send more."""
+        if self.connection.consume(call, count, keeps_up=keeps_up):
             self.flush()
 
     # Output

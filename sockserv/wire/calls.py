@@ -62,6 +62,8 @@ class CallState(Struct, eq=False):
     """Whether some of the answer was dropped for that."""
     consumed: int = 0
     """Consumed bytes that the peer has not been told of yet."""
+    window_growth: int = 0
+    """How much more than a window the peer may send ahead."""
     queue: deque[Outgoing] | None = None
     """What waits to be sent."""
     queued_bytes: int = 0

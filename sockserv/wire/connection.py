@@ -42,6 +42,9 @@ __all__ = ["Connection", "Phase", "Role"]
 
 _MAX_FIRST_BODY_BYTES: Final = 16 * 1024
 
+_MAX_GROWTH: Final = 4
+"""How many times as large as at first the window of a call becomes at most."""
+
 _SHORT_NAME_CHARACTERS: Final = 256
 """A name of an operation that is no longer makes no header too long for anybody."""
 
@@ -160,18 +163,31 @@ class Connection(Receiver):
         """Have a call told that bytes of it have gone, though it has none in the queue."""
         self._outbox.drained.append(call)
 
-    def consume(self, call: CallState, count: int) -> bool:
+    def consume(self, call: CallState, count: int, *, keeps_up: bool = False) -> bool:
         """The user has consumed `count` bytes of the peer's body: let it send as many more.
 
-        Returns whether the peer is told now, which it is by halves of the window.
+        `keeps_up` says that nothing else is waiting for the user: then it is the window that may hold up the peer, and
+        it grows. Returns whether the peer is told now, which it is by halves of the window.
         """
         call.consumed += count
-        if call.consumed * 2 < self._limits.window_bytes or not call.is_receiving:
+        window = self._limits.window_bytes + call.window_growth
+        if call.consumed * 2 < window or not call.is_receiving:
             return False
-        call.receive_credit += call.consumed
-        self._outbox.put_control(Window(call.number, call.consumed))
+        credit = call.consumed
         call.consumed = 0
+        if keeps_up and window < _MAX_GROWTH * self._limits.window_bytes:
+            growth = min(window, self._growth_left())
+            call.window_growth += growth
+            credit += growth
+        call.receive_credit += credit
+        self._outbox.put_control(Window(call.number, credit))
         return True
+
+    def _growth_left(self) -> int:
+        """How much windows may still grow. It is counted anew each time, which is seldom: nobody has to give it back."""
+        tables = (self.calls.incoming, self.calls.outgoing)
+        grown = sum(call.window_growth for table in tables for call in table.values())
+        return max(0, self._limits.window_growth_bytes - grown)
 
     def ping(self, token: int) -> None:
         """Ask the peer for a sign of life."""

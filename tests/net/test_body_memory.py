@@ -23,7 +23,7 @@ def now(coroutine: Coroutine[Any, Any, Any]) -> Any:
 
 
 def make_body() -> Body:
-    peer = SimpleNamespace(consume=lambda call, count: None)
+    peer = SimpleNamespace(consume=lambda call, count, keeps_up: None)
     return Body(cast(RunningCall, SimpleNamespace(is_receiving=True, is_ended=False, peer=peer)))
 
 

@@ -104,6 +104,20 @@ def test_what_a_peer_may_send_ahead(past: int, rides: bool) -> None:
         assert goodbye_of(memory, raw) == (None, "flow-control")[past]
 
 
+@checks("window_growth_bytes")
+def test_how_much_more_a_peer_may_send_ahead_when_that_is_consumed(past: int) -> None:
+    limits = Limits(window_bytes=1000, window_growth_bytes=1500)
+    with MemoryServer([Probe()], limits=limits) as memory:
+        raw = memory.connect_raw(OWNER)
+        raw.send(open_frame(3, "probe.swallow"), bytes(1000))
+        raw.send(open_frame(5, "probe.swallow"), bytes(1000))
+        assert goodbye_of(memory, raw) is None
+        # The first one has doubled its window, and the second one has got the rest.
+        raw.send({"type": "data", "call": 3}, bytes(2000))
+        raw.send({"type": "data", "call": 5}, bytes(1500 + past))
+        assert goodbye_of(memory, raw) == (None, "flow-control")[past]
+
+
 @checks("frame_body_bytes")
 def test_the_largest_body_that_is_sent(past: int) -> None:
     limits = Limits(frame_body_bytes=5000)

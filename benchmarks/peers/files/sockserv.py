@@ -7,7 +7,6 @@ import sys
 from pathlib import Path
 from typing import cast
 
-from sockserv.services.files import Files
 from twisted.internet import reactor
 from twisted.internet.interfaces import IReactorCore
 
@@ -15,6 +14,7 @@ from benchmarks.peers.announce import announce
 from sockserv.endpoints import parse_endpoint
 from sockserv.listening import Listeners
 from sockserv.server import Server
+from sockserv.services.files import Files
 from sockserv.trust import EVERYTHING, Identity, TokenAuthenticator, hash_token
 
 
