@@ -124,17 +124,17 @@ class Daemon(Service):
                 on_change=lambda: self._announce(state, listeners),
             )
             listeners.open(self._settings.listen)
-            state.announce(listeners.local_urls)
             watch = IdentityWatch(
                 self._reactor,
                 identities,
                 lambda: self._reconsider(server, identities),
                 in_thread=self._identities_thread,
             )
-            watch.start()
             sweeper = FilesSweeper(self._reactor, files, in_thread=pool_of(self._reactor))
-            sweeper.start()
+            state.announce(listeners.local_urls)
             undo.pop_all()
+        watch.start()
+        sweeper.start()
         self._held = _Held(state, audit, server, watch, sweeper)
         self.running = True
         self._say_what_to_do(listeners.addresses)

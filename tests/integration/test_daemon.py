@@ -247,7 +247,9 @@ class TestEnding:
     ) -> None:
         path = tmp_path / "socket"
         daemon = twistd("--listen", f"unix:{path}", "--state", str(state))
-        daemon.wait_until_listening(state)
+        url = daemon.wait_until_listening(state).listening[0]
+        # It answers, so it has got as far as to handle signals.
+        login_at(url, StateDirectory(state).owner_token())
         assert daemon.stop(number) == -number
         assert sorted(os.listdir(state)) == ["audit", "identities.toml", "lock", "owner-token"]
         assert not path.exists()
