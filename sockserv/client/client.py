@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Final, Generic, TypeVar, overload
 import attrs
 from msgspec import Raw
 from twisted.internet.defer import CancelledError, Deferred, fail
+from twisted.internet.interfaces import IReactorTime
 
 from sockserv.errors import GoodbyeCode, ReplyTooLarge, SockservError
 from sockserv.net.calls import OutgoingCall
@@ -68,6 +69,11 @@ class Client:
         """The server's name and version, in its own words."""
         hello = self._peer.hello
         return hello.agent if hello is not None else ""
+
+    @property
+    def clock(self) -> IReactorTime:
+        """The clock that the connection goes by."""
+        return self._peer.settings.clock
 
     @property
     def files(self) -> Files:

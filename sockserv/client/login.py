@@ -70,7 +70,9 @@ async def log_in(
             return LoggedIn(profile)
         profile = attrs.evolve(profile, next_token=secrets.token_urlsafe(_TOKEN_BYTES))
         profiles.save(profile)
-        not_replaced = await _replace_token(connect, client, profile, profiles, timeout_seconds)
+        client, not_replaced = await _replace_token(
+            connect, client, profile, profiles, timeout_seconds
+        )
         return LoggedIn(profiles.load(profile.name), not_replaced)
     finally:
         await client.close()
@@ -97,9 +99,9 @@ async def connect_as(
             _keep(replaced, profile, profiles)
             return client
         try:
-            await _replace_token(connect, client, profile, profiles, timeout_seconds)
+            client, _ = await _replace_token(connect, client, profile, profiles, timeout_seconds)
         except BaseException:
-            client.close()
+            await client.close()
             raise
         return client
     raise failure
@@ -138,11 +140,11 @@ def _replaced(profile: Profile) -> Profile:
 
 async def _replace_token(
     connect: Connect, client: Client, profile: Profile, profiles: Profiles, timeout_seconds: float
-) -> CallError | None:
+) -> tuple[Client, CallError | None]:
     """Have the server take the next token in the place of the one that `client` has logged in with.
 
-    When it could not, both stay in the profile, for the next connection to try it again; the reason is what is
-    returned. Raises `ConnectionEnded`.
+    Gives the client to go on with. When the server could not, both tokens stay in the profile, for the next connection to
+    try it again, and the reason is what is given. Raises `ConnectionEnded`.
     """
     assert profile.next_token is not None
     digest = hashlib.sha256(profile.next_token.encode()).hexdigest()
@@ -151,24 +153,30 @@ async def _replace_token(
     except UnknownOperation:
         _keep(_unchanged(profile), profile, profiles)
     except PermissionDenied:
-        await _find_out(connect, profile, profiles)
+        return await _find_out(connect, client, profile, profiles), None
     except CallError as error:
-        return error
+        return client, error
     else:
         _keep(_replaced(profile), profile, profiles)
-    return None
+    return client, None
 
 
-async def _find_out(connect: Connect, profile: Profile, profiles: Profiles) -> None:
-    """Keep the token that is good, where a replacement is denied: it is impossible, or somebody else has done it."""
+async def _find_out(
+    connect: Connect, client: Client, profile: Profile, profiles: Profiles
+) -> Client:
+    """Keep the token that is good, where a replacement is denied: it is impossible, or somebody else has done it.
+
+    Gives a client that has logged in by that: the server cuts off who came in by a token that is no more.
+    """
     replaced = _replaced(profile)
     try:
-        client = await connect(replaced)
+        other = await connect(replaced)
     except AuthenticationFailed:
         _keep(_unchanged(profile), profile, profiles)
-    else:
-        _keep(replaced, profile, profiles)
-        await client.close()
+        return client
+    _keep(replaced, profile, profiles)
+    await client.close()
+    return other
 
 
 def _keep(settled: Profile, pending: Profile, profiles: Profiles) -> None:

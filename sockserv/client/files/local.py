@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import stat
-from collections.abc import Iterator
 from pathlib import Path
 from threading import Lock
 from typing import Final
@@ -151,8 +150,7 @@ class Source:
     def skip(self, count: int) -> str:
         """Go on at the offset `count`; gives the digest of what is before it."""
         with self._lock, naming(self.path):
-            for _ in self._pieces(count):
-                pass
+            self._digest(count)
         return self.digest
 
     def rewind(self) -> None:
@@ -161,13 +159,24 @@ class Source:
             self._offset = 0
             self._hasher = new_hasher()
 
-    def next_piece(self) -> bytes:
-        """The next bytes; none at the end. Raises `SourceChanged` if that is not where it was."""
+    def go_on(self, count: int) -> None:
+        """Digest the next `count` bytes. Raises `SourceChanged` if there are no more."""
         with self._lock, naming(self.path):
-            piece = b"".join(self._pieces(min(PIECE_BYTES, self.status.st_size - self._offset)))
-            if self._offset == self.status.st_size:
-                self._check()
-            return piece
+            self._digest(count)
+
+    def check(self) -> None:
+        """Raise `SourceChanged` if the file is not what it was when it was opened."""
+        with self._lock, naming(self.path):
+            assert self._file is not None
+            now = os.fstat(self._file)
+        if (now.st_size, now.st_mtime_ns) != (self.status.st_size, self.status.st_mtime_ns):
+            raise SourceChanged(f"{self.path} changed while it was sent: send it again")
+
+    @property
+    def descriptor(self) -> int:
+        """The open file, to be sent from."""
+        assert self._file is not None
+        return self._file
 
     @property
     def digest(self) -> str:
@@ -182,23 +191,19 @@ class Source:
                 os.close(self._file)
                 self._file = None
 
-    def _pieces(self, count: int) -> Iterator[bytes]:
+    def _digest(self, count: int) -> None:
         end = self._offset + count
+        # One for all pieces: fresh memory would cost more than the reading.
+        buffer = memoryview(bytearray(min(count, PIECE_BYTES)))
         while self._offset < end:
             if self._is_given_up or self._file is None:
                 raise LocalFileError(f"{self.path} is not read any more")
-            piece = os.pread(self._file, min(PIECE_BYTES, end - self._offset), self._offset)
-            if not piece:
+            piece = buffer[: min(PIECE_BYTES, end - self._offset)]
+            size = os.preadv(self._file, [piece], self._offset)
+            if not size:
                 raise SourceChanged(f"{self.path} became shorter while it was sent")
-            self._hasher.update(piece)
-            self._offset += len(piece)
-            yield piece
-
-    def _check(self) -> None:
-        assert self._file is not None
-        now = os.fstat(self._file)
-        if (now.st_size, now.st_mtime_ns) != (self.status.st_size, self.status.st_mtime_ns):
-            raise SourceChanged(f"{self.path} changed while it was sent: send it again")
+            self._hasher.update(piece[:size])
+            self._offset += size
 
 
 def whole_digest(source: Source) -> str:

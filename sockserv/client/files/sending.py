@@ -10,12 +10,13 @@ import attrs
 import msgspec
 from twisted.internet.defer import Deferred
 
+from sockserv.client.files.errors import SourceChanged, naming
 from sockserv.client.files.fetching import digest_there
 from sockserv.client.files.local import Content, Source, digest_of_bytes, whole_digest
 from sockserv.client.files.parallel import forget
 from sockserv.client.files.plan import Step
 from sockserv.client.files.progress import Progress, State, Transfer
-from sockserv.errors import CallError
+from sockserv.errors import CallError, FileBroken
 from sockserv.files.arguments import PartialArguments, PutArguments
 from sockserv.files.digests import digest_of, new_hasher
 from sockserv.files.errors import DigestMismatch, Exists
@@ -30,6 +31,11 @@ __all__ = ["SMALL_BYTES", "Sender"]
 
 SMALL_BYTES: Final = 64 * 1024
 """Up to this size a file goes in one call, from memory."""
+
+_FIRST_PART_BYTES: Final = 256 * 1024
+_MAX_PART_BYTES: Final = 8 * 1024 * 1024
+_PART_SECONDS: Final = 0.1
+"""So often progress is told of a large file, about."""
 
 _UPLOAD_DIGITS: Final = 32
 
@@ -123,21 +129,41 @@ class Sender:
             offset=offset,
         )
         call = await self.client.open("files.put", arguments)
-        reading: Deferred[bytes] | None = None
-        done = offset
         try:
-            # While one piece travels the next one is read.
-            reading = self.in_thread(source.next_piece)
-            while piece := await reading:
-                done += len(piece)
-                reading = self.in_thread(source.next_piece) if done < status.st_size else _nothing()
-                await call.send(piece)
-                self.progress(Transfer(step, State.RUNNING, done, offset))
+            await self._send_content(call, offset, step, source)
             return await _end(call, source.digest)
+        except FileBroken:
+            raise SourceChanged(f"{source.path} became shorter while it was sent") from None
         finally:
-            if reading is not None:
-                forget(reading)
             call.cancel()
+
+    async def _send_content(
+        self, call: OutgoingCall, offset: int, step: Step, source: Source
+    ) -> None:
+        clock = self.client.clock
+        done, left = offset, source.status.st_size - offset
+        count = min(_FIRST_PART_BYTES, left)
+        seconds = _PART_SECONDS
+        digesting: Deferred[None] = self.in_thread(source.go_on, count)
+        try:
+            while count:
+                await digesting
+                left -= count
+                # While one part travels the next one is digested, which also has the disk read it.
+                following = min(_next_part(count, seconds), left)
+                digesting = self.in_thread(source.go_on, following)
+                start = clock.seconds()
+                with naming(source.path):
+                    sent = await call.send_file(source.descriptor, offset=done, count=count)
+                if sent < count:
+                    raise FileBroken("there is less of it than there was")
+                seconds = clock.seconds() - start
+                done += count
+                self.progress(Transfer(step, State.RUNNING, done, offset))
+                count = following
+            await self.in_thread(source.check)
+        finally:
+            forget(digesting)
 
     def _arguments(self, step: Step, mode: int, mtime_ns: int) -> PutArguments:
         return PutArguments(
@@ -164,6 +190,15 @@ class Sender:
         return stored
 
 
+def _next_part(count: int, seconds: float) -> int:
+    """How much to send before progress is told again, after `count` bytes took so long."""
+    if seconds < _PART_SECONDS / 2:
+        return min(2 * count, _MAX_PART_BYTES)
+    if seconds > _PART_SECONDS * 2:
+        return max(count // 2, _FIRST_PART_BYTES)
+    return count
+
+
 async def _end(call: OutgoingCall, digest: str) -> Stored:
     """Say what the digest of all that was sent is, and wait until it is stored."""
     await call.send(msgspec.json.encode({"digest": digest}), stream=_TRAILER)
@@ -179,9 +214,3 @@ def _checked(stored: Stored, digest: str, step: Step) -> Stored:
             details={"path": step.path},
         )
     return stored
-
-
-def _nothing() -> Deferred[bytes]:
-    done: Deferred[bytes] = Deferred()
-    done.callback(b"")
-    return done
