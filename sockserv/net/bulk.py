@@ -102,17 +102,20 @@ async def send_file(call: RunningCall, file: int, offset: int, count: int | None
         opened = OpenFile(file, call.on_file_news)
     at = offset
     end = sys.maxsize if count is None else offset + count
-    while at < end:
-        span = None if opened is None else _next_span(opened, at, end - at)
-        if span is not None:
-            await call.send_span(span)
-            at += span.size
-            continue
-        piece = await _read(call, file, at, min(end - at, _PIECE_BYTES))
-        if not piece:
-            break
-        await call.send(piece)
-        at += len(piece)
+    try:
+        while at < end:
+            span = None if opened is None else _next_span(opened, at, end - at)
+            if span is not None:
+                await call.send_span(span)
+                at += span.size
+                continue
+            piece = await _read(call, file, at, min(end - at, _PIECE_BYTES))
+            if not piece:
+                break
+            await call.send(piece)
+            at += len(piece)
+    finally:
+        call.file_bytes += at - offset
     if opened is not None:
         await call.wait_for_file(opened)
     return at - offset

@@ -166,9 +166,9 @@ class _NotedCall:
         self.call = call
         self.rule = rule
         self.facts: dict[str, Any] = {}
-        self.sent_bytes = 0
         self.begun = call.clock.seconds()
         self._whole_bytes = 0
+        self._sent_bytes = 0
 
     # For the log
 
@@ -176,6 +176,11 @@ class _NotedCall:
     def received_bytes(self) -> int:
         """How much of the request's body the operation has taken."""
         return self._whole_bytes or self.call.taken_bytes
+
+    @property
+    def sent_bytes(self) -> int:
+        """How much of the answer's body the operation has handed over to be sent."""
+        return self._sent_bytes + self.call.file_bytes
 
     @property
     def is_deserted(self) -> bool:
@@ -216,7 +221,7 @@ class _NotedCall:
 
     async def send(self, data: bytes, *, stream: int = 0) -> None:
         """Send the next bytes of the answer."""
-        self.sent_bytes += len(data)
+        self._sent_bytes += len(data)
         await self.call.send(data, stream=stream)
 
     @property
@@ -228,14 +233,12 @@ class _NotedCall:
 
     def send_last(self, data: bytes) -> None:
         """Send the last bytes of the answer with the reply."""
-        self.sent_bytes += len(data)
+        self._sent_bytes += len(data)
         self.call.send_last(data)
 
     async def send_file(self, file: int, *, offset: int = 0, count: int | None = None) -> int:
         """Send an open file."""
-        sent = await self.call.send_file(file, offset=offset, count=count)
-        self.sent_bytes += sent
-        return sent
+        return await self.call.send_file(file, offset=offset, count=count)
 
     async def in_thread(self, function: Callable[..., T], *args: Any) -> T:
         """Call a blocking function in a thread."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import attrs
@@ -348,6 +350,44 @@ class TestReads:
             with pytest.raises(Jammed):
                 memory.run(memory.connect(ALICE).call("work.look", {"how": "badly"}))
             assert [line["outcome"] for line in sink.take()] == ["work.jammed"]
+
+
+class Files(Service):
+    def __init__(self, file: int) -> None:
+        self._file = file
+
+    @operation("get", permission="work", audit=Audit.READS)
+    async def get(self, call: Call[NoArguments]) -> int:
+        await call.send(b"head")
+        return await call.send_file(self._file)
+
+
+class TestAFile:
+    SIZE = 5_000_000
+
+    @pytest.fixture
+    def files(self, tmp_path: Path) -> Iterator[Files]:
+        path = tmp_path / "file"
+        path.write_bytes(bytes(self.SIZE))
+        with path.open("rb") as file:
+            yield Files(file.fileno())
+
+    def test_all_of_it(self, sink: Sink, files: Files) -> None:
+        with MemoryServer([files], audit=sink) as memory:
+            memory.run(memory.connect(ALICE).call("get"))
+            assert sink.take()[0]["sent_bytes"] == self.SIZE + 4
+
+    def test_as_much_as_went_before_it_was_cut(self, sink: Sink, files: Files) -> None:
+        with MemoryServer([files], audit=sink) as memory:
+            client = memory.connect(ALICE)
+            memory.run(client.open("get"))
+            memory.flush()
+            memory.network.links[0].cut()
+            memory.flush()
+            (line,) = sink.take()
+            assert line["outcome"] == "disconnected"
+            # A window, and what may wait to be sent.
+            assert 1_000_000 < line["sent_bytes"] < 2_000_000
 
 
 class TestRefusals:
