@@ -194,6 +194,20 @@ class TestWhatWasTakenAway:
             "vanished": "00000001.jsonl",
         }
 
+    def test_the_whole_folder(self, folder: AuditFolder) -> None:
+        """Nothing is written where nobody would find it."""
+        writer = opened(folder)
+        writer.append([begin("a")])
+        aside = folder.path.rename(folder.path.with_name("aside"))
+        for _ in range(2):
+            with pytest.raises(FileNotFoundError):
+                writer.append([begin("b")])
+        aside.rename(folder.path)
+        writer.append([begin("c")])
+        writer.close()
+        assert [line["op"] for line in written(folder)] == ["a", "c"]
+        assert verify(folder).faults == []
+
     def test_the_beginning_of_the_file_that_is_written(self, folder: AuditFolder) -> None:
         writer = opened(folder)
         writer.append([begin("a")])
@@ -232,6 +246,15 @@ class TestRotation:
         assert folder.numbers() == [8, 9, 10]
         report = verify(folder)
         assert (report.faults, report.files, report.records) == ([], 3, 6)
+
+    def test_a_number_that_somebody_has_taken(self, folder: AuditFolder) -> None:
+        writer = opened(folder, max_file_bytes=1)
+        writer.append([begin()])
+        folder.file(99_999_999).touch(mode=0o600)
+        writer.append([begin()])
+        writer.close()
+        assert folder.numbers() == [1, 99_999_999, 100_000_000]
+        assert found_by_next(folder) == {}
 
     def test_a_single_file_is_kept(self, folder: AuditFolder) -> None:
         writer = opened(folder, max_file_bytes=1, keep_files=1)
