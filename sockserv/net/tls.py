@@ -112,7 +112,7 @@ class TlsTransport(Protocol, OutletSource):
         self._outlet: _TlsOutlet | None = None
         # What is written without an outlet, until it can be encrypted.
         self._written: list[bytes] = []
-        self._has_heard = False
+        self._has_heard = self._has_flushed = False
         self._is_open = False
         self._has_read = False
         self._is_closing = False
@@ -127,6 +127,7 @@ class TlsTransport(Protocol, OutletSource):
         self._out = Ciphertext(self._tls, self.transport, self._on_writable)
         self.protocol.makeConnection(self)
         self._shake_hands()
+        self._flush(_HANDSHAKE_BYTES)
 
     def dataReceived(self, data: bytes) -> None:
         """Decrypt, and hand on what was in it."""
@@ -141,12 +142,14 @@ class TlsTransport(Protocol, OutletSource):
                 return
         out.on_received(len(data))
         self._tls.bio_write(data)
+        self._has_flushed = False
         if self._is_open:
             self._read()
-            # OpenSSL may have something to say to what it has read.
-            self._flush(_HANDSHAKE_BYTES)
         else:
             self._shake_hands()
+        if not self._has_flushed:
+            # OpenSSL may have something of its own to say.
+            self._flush(_HANDSHAKE_BYTES)
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
         """Tell the protocol how the connection has ended."""
@@ -167,7 +170,6 @@ class TlsTransport(Protocol, OutletSource):
         try:
             self._tls.do_handshake()
         except SSL.WantReadError:
-            self._flush(_HANDSHAKE_BYTES)
             return
         except SSL.Error as error:
             failure = HandshakeFailed(f"there is no TLS with it: {_reason(error)}")
@@ -183,7 +185,6 @@ class TlsTransport(Protocol, OutletSource):
         # the last ones of the handshake.
         self._read()
         self._on_writable()
-        self._flush(_HANDSHAKE_BYTES)
 
     def _read(self) -> None:
         pieces: list[bytes] = []
@@ -249,6 +250,7 @@ class TlsTransport(Protocol, OutletSource):
 
     def _flush(self, expected_bytes: int) -> None:
         """Send what OpenSSL has for the peer."""
+        self._has_flushed = True
         if self._out is not None:
             try:
                 self._out.flush(expected_bytes)
