@@ -228,7 +228,7 @@ def _shown(entry: Entry) -> bytes:
             f"{record.time[:19]:19}",
             f"{record.identity or '-':10}",
             f"{record.event:12}",
-            f"{record.op or '-':16}",
+            f"{record.op or '-':22}",
             f"{record.outcome or '-':8}",
             ", ".join(_more_about(record)),
         )
@@ -241,7 +241,7 @@ def _more_about(record: Record) -> Iterator[str]:
     facts: tuple[tuple[Any, Callable[[Any], str]], ...] = (
         (record.why, str),
         (record.args, lambda args: as_json_line(args).decode().strip()),
-        (record.rule, lambda rule: f"by {rule}"),
+        (record.rule, lambda rule: f"{'needs' if record.event == 'refused' else 'by'} {rule}"),
         (record.received_bytes, lambda count: f"{count} bytes in"),
         (record.sent_bytes, lambda count: f"{count} bytes out"),
         (record.seconds, lambda seconds: f"{seconds:g} s"),
