@@ -7,6 +7,7 @@
 
 from __future__ import annotations
 
+import hmac
 import secrets
 import threading
 import time
@@ -47,6 +48,7 @@ from sockserv.trust.origin import PeerCertificate
 __all__ = ["IdentityStore", "owner_entry"]
 
 _TOKEN_BYTES = 32
+_BLINDING_KEY: Final = secrets.token_bytes(32)
 
 _FIRST_CONTENT: Final = """\
 # Who may use this daemon, and for what. Changes take effect within seconds; the daemon's log says what is wrong with one.
@@ -124,8 +126,7 @@ class IdentityStore:
 
         Raises `AuthenticationFailed` for a token that has expired: who holds it has proved to be whom it was for.
         """
-        # How long a look-up takes could tell something of the hash, and nobody gets from there to 256 random bits.
-        held = self._known.by_credential.get((Kind.TOKEN, hash_token(token)))
+        held = self._known.by_credential.get((Kind.TOKEN, _blinded(hash_token(token))))
         if held is not None and held.expires is not None and held.expires <= now:
             raise AuthenticationFailed("the token has expired: ask for a new one")
         return None if held is None else held.identity
@@ -321,6 +322,15 @@ def _entry_of(name: str, entries: dict[str, Entry]) -> Entry:
     return entry
 
 
+def _blinded(sha256: str | int) -> str:
+    """What a token is looked up by.
+
+    A dictionary compares strings up to where they differ, which takes a time. Of digests whose key nobody knows that
+    time tells nothing: the tokens themselves are compared in constant time.
+    """
+    return hmac.digest(_BLINDING_KEY, str(sha256).encode(), "sha256").hex()
+
+
 def _known(entries: dict[str, Entry], taken: Iterable[Entry], revision: int) -> _Known:
     by_credential = {}
     by_login = {}
@@ -328,7 +338,8 @@ def _known(entries: dict[str, Entry], taken: Iterable[Entry], revision: int) -> 
         identity = entry.grants.identity(entry.name)
         for credential in entry.credentials():
             held = _Held(attrs.evolve(identity, login=credential.login), credential.expires)
-            by_credential[credential.key] = held
+            kind, value = credential.key
+            by_credential[kind, _blinded(value) if kind is Kind.TOKEN else value] = held
             by_login[entry.name, credential.login] = held
     expiries = sorted(held.expires for held in by_login.values() if held.expires is not None)
     return _Known(entries, by_credential, by_login, expiries, revision)
