@@ -18,7 +18,7 @@ from pathlib import Path
 from shlex import quote
 from typing import Final
 
-from sockserv.atomic import replace_file
+from sockserv.atomic import replace_file, written_beside
 from sockserv.errors import CertificateError
 from sockserv.tls.certificates import (
     CertifiedKey,
@@ -62,11 +62,19 @@ def renew(
     refuses it from then on.
     """
     key, certificate = directory / OWN_KEY, directory / OWN_CERTIFICATE
-    if new_key or not key.exists():
-        private = _write_key(key, make_key())
-    else:
-        private = load_key(key, others=_OTHERS)
-    _write(certificate, as_pem(make_certificate(private, names, now=now)))
+    if not new_key and key.exists():
+        private: PrivateKey = load_key(key, others=_OTHERS)
+        _write(certificate, as_pem(make_certificate(private, names, now=now)))
+        return load(directory)
+    private = make_key()
+    try:
+        with written_beside(key) as file:
+            _write_to(file, as_pem(private))
+            # The disk has the new key before anything gets its name: where there is no room, the old one stays.
+            os.fsync(file)
+            replace_file(certificate, as_pem(make_certificate(private, names, now=now)))
+    except OSError as error:
+        raise _not_written(directory, error) from error
     return load(directory)
 
 
@@ -90,5 +98,14 @@ def _write(path: Path, content: bytes) -> None:
     try:
         replace_file(path, content)
     except OSError as error:
-        reason = (error.strerror or os.strerror(error.errno or 0)).lower()
-        raise CertificateError(f"{path} cannot be written: {reason}") from error
+        raise _not_written(path, error) from error
+
+
+def _write_to(file: int, content: bytes) -> None:
+    with open(file, "wb", closefd=False) as writer:
+        writer.write(content)
+
+
+def _not_written(path: Path, error: OSError) -> CertificateError:
+    reason = (error.strerror or str(error)).lower()
+    return CertificateError(f"{path} cannot be written: {reason}")

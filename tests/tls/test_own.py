@@ -93,3 +93,15 @@ def test_a_key_that_others_can_read(tmp_path: Path) -> None:
 def test_where_nothing_can_be_written(tmp_path: Path) -> None:
     with pytest.raises(CertificateError, match="key.pem cannot be written: no such file or dir"):
         own.ensure(tmp_path / "none", [], now=NOW)
+
+
+@pytest.mark.parametrize("new_key", [True, False])
+def test_what_cannot_be_written_leaves_what_was_there(tmp_path: Path, new_key: bool) -> None:
+    own.ensure(tmp_path, [], now=NOW)
+    before = own.load(tmp_path).certificate
+    # Nothing can be written beside the certificate: it fails as late as it can.
+    (tmp_path / "certificate.pem.new").mkdir()
+    with pytest.raises(CertificateError, match="cannot be written"):
+        own.renew(tmp_path, [], new_key=new_key, now=NOW)
+    assert own.load(tmp_path).certificate == before
+    assert not (tmp_path / "key.pem.new").exists()
