@@ -17,6 +17,7 @@ import stat
 from collections.abc import Callable, Generator, Iterator
 from contextlib import contextmanager, suppress
 from hashlib import blake2b
+from itertools import count
 from threading import Lock
 
 from sockserv.files.errors import Busy, FilesError
@@ -39,12 +40,13 @@ class Partials:
         self._now_ns = now_ns
         self._lock = Lock()
         self._claimed: set[tuple[int, int, str]] = set()
+        self._unique = secrets.token_hex(_NAME_BYTES)
+        self._counter = count()
 
-    @staticmethod
-    def name(identity: str, target: str, upload: str) -> str:
+    def name(self, identity: str, target: str, upload: str) -> str:
         """What the partial of an upload is called; without a name for the upload, as no other is called."""
         if not upload:
-            return RESERVED_PREFIX + secrets.token_hex(_NAME_BYTES)
+            return f"{RESERVED_PREFIX}{self._unique}-{next(self._counter)}"
         key = "\0".join((identity, target, upload)).encode()
         return RESERVED_PREFIX + blake2b(key, digest_size=_NAME_BYTES).hexdigest()
 

@@ -39,14 +39,15 @@ async def receive(call: Call[PutArguments], upload: Upload, pace: Pace | None) -
     written. When the call breaks off, what has come is written before it is let go.
     """
     args = call.args
-    body = call.whole_body
-    if body is not None and upload.digest is not None:
-        return await _store(call, upload, [body] if body else [], pace)
-    content = _Content(call, upload)
-    if args.size is not None and args.size - args.offset <= SMALL_BYTES:
-        await content.take(max(0, args.size - args.offset) + 1)
-        return await _store(call, upload, content.pieces, pace)
-    return await _receive_large(call, upload, content, pace)
+    if args.offset <= SMALL_BYTES:  # what was kept is to be read again
+        body = call.whole_body
+        if body is not None and upload.digest is not None:
+            return await _store(call, upload, [body] if body else [], pace)
+        if args.size is not None and args.size - args.offset <= SMALL_BYTES:
+            content = _Content(call, upload)
+            await content.take(max(0, args.size - args.offset) + 1)
+            return await _store(call, upload, content.pieces, pace)
+    return await _receive_large(call, upload, _Content(call, upload), pace)
 
 
 async def _store(

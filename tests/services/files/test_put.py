@@ -308,6 +308,14 @@ def test_it_goes_on_where_it_broke_off(files: FilesServer, count: int) -> None:
         break_off(files, count, overwrite="always")
 
 
+@pytest.mark.parametrize("count", [1000, 300_000])
+def test_it_goes_on_with_little(files: FilesServer, count: int) -> None:
+    break_off(files, count)
+    rest = BIG[count:]
+    files.put("a", rest, size=len(BIG), offset=count, upload="x", digest=digest(BIG))
+    assert read(files, "a") == BIG
+
+
 def test_it_begins_again(files: FilesServer) -> None:
     break_off(files, 1000)
     files.stream("a", BIG, upload="x")
