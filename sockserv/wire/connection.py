@@ -18,7 +18,13 @@ from typing import Final
 
 from msgspec import Raw
 
-from sockserv.errors import CallCancelled, CallError, GoodbyeCode, MessageTooLarge
+from sockserv.errors import (
+    CallCancelled,
+    CallError,
+    GoodbyeCode,
+    InternalError,
+    MessageTooLarge,
+)
 from sockserv.wire.calls import CallState
 from sockserv.wire.messages import (
     MAX_INTEGER,
@@ -155,9 +161,15 @@ class Connection(Receiver):
             self._outbox.put_control(Cancel(call.number))
 
     def drop_unsent(self, call: CallState) -> None:
-        """Forget what is still unsent of a call's body: its sender is told, and ends the call."""
+        """Forget what is still unsent of a call's body, of which there is no more: its sender is told.
+
+        Where the answer is waiting behind that already, the call fails.
+        """
+        is_answered = call.queue and isinstance(call.queue[-1].message, Reply)
         self._outbox.drop(call)
         self.note_drained(call)
+        if is_answered:
+            self.fail(call, InternalError("some of the answer was lost before it was sent"))
 
     def note_drained(self, call: CallState) -> None:
         """Have a call told that bytes of it have gone, though it has none in the queue."""

@@ -13,7 +13,6 @@ from msgspec import Raw
 
 from sockserv.errors import CallError, GoodbyeCode, InternalError, MessageTooLarge, ProtocolError
 from sockserv.limits import Limits
-from sockserv.wire.calls import CallState
 from sockserv.wire.connection import Connection, Phase, Role
 from sockserv.wire.messages import encode_value
 from tests.wire.sides import HELLO, Frame, Side, frame, frame_bytes, in_one_piece
@@ -438,39 +437,3 @@ def test_what_is_sent_is_what_is_counted() -> None:
     unsent = connection.unsent_bytes
     assert unsent == len(in_one_piece(connection.data_to_send())) == connection.taken_bytes
     assert connection.unsent_bytes == 0
-
-
-class TestGrowth:
-    """A window grows for who keeps up, as far as there is something left."""
-
-    def windows(self, limits: Limits, *consumed: tuple[int, bool]) -> list[int]:
-        """The credit that is given for what is consumed in one call, in its turn."""
-        connection = Connection(Role.SERVER, limits)
-        call = CallState(1, 0, 0)
-        connection.calls.incoming[1] = call
-        given = []
-        for count, keeps_up in consumed:
-            if connection.consume(call, count, keeps_up=keeps_up):
-                given.append(call.receive_credit)
-                call.receive_credit = 0
-        return given
-
-    def test_it_doubles_twice(self) -> None:
-        limits = Limits(window_bytes=1000, window_growth_bytes=10_000)
-        given = self.windows(limits, (500, True), (1000, True), (2000, True), (4000, True))
-        assert given == [500 + 1000, 1000 + 2000, 2000, 4000]
-
-    def test_not_for_who_does_not_keep_up(self) -> None:
-        limits = Limits(window_bytes=1000, window_growth_bytes=10_000)
-        assert self.windows(limits, (500, False), (500, False)) == [500, 500]
-
-    def test_only_as_far_as_there_is_something_left(self) -> None:
-        limits = Limits(window_bytes=1000, window_growth_bytes=700)
-        assert self.windows(limits, (500, True), (850, True), (850, True)) == [1200, 850, 850]
-
-    def test_credit_is_given_by_halves_of_the_grown_window(self) -> None:
-        limits = Limits(window_bytes=1000, window_growth_bytes=1000)
-        assert self.windows(limits, (500, True), (500, True), (499, True), (1, True)) == [
-            1500,
-            1000,
-        ]
