@@ -451,7 +451,7 @@ def while_another_waits(scene: Scene) -> None:
     scene.open(1, "auth.token", args={"token": "wrong"}, end=True)
     scene.raw.abort()
     scene.greet()
-    scene.open(1, "auth.token", args={"token": TOKEN}, end=True)
+    scene.open(1, "auth.token", args={"token": "another"}, end=True)
 
 
 @row("login-again")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
-from typing import Any
+from typing import Any, Final
 
 import msgspec
 from twisted.internet.defer import CancelledError
@@ -35,6 +35,10 @@ from sockserv.wire.connection import Phase
 from sockserv.wire.messages import LOGIN_PREFIX
 
 __all__ = ["Logins"]
+
+
+_UNGUESSABLE: Final = frozenset({"token", "certificate", "uid"})
+"""Logins that are looked at whoever else fails at the same address: nobody gets one right by trying often."""
 
 
 class AuthenticatorFailed(SockservError):
@@ -73,9 +77,11 @@ class Logins:
         if peer.identity is not None:
             raise PermissionDenied(f"this connection is logged in as {peer.identity.name} already")
         source = source_of(self._origins.of(peer))
-        if self._throttle.is_full(source):
+        is_full = self._throttle.is_full(source)
+        if is_full and method not in _UNGUESSABLE:
             raise self._turned_away(call)
-        self._turned_away_in_a_row = 0
+        if not is_full:
+            self._turned_away_in_a_row = 0
         if peer in self._busy:
             # Otherwise as many could be tried at once as there may be calls.
             error = AuthenticationFailed("another login is being checked: wait for its answer")
@@ -101,6 +107,8 @@ class Logins:
             return identity if changes == self._changes else self._still(identity)
         except Exception as raised:
             failure = raised
+        if self._throttle.is_full(source):
+            raise self._turned_away(call)
         # To hang up, or to wait only for a moment, is no way to try more often: it counts.
         seconds = self._throttle.failed(source, started=started)
         error = self._call_error(failure)
@@ -138,7 +146,7 @@ class Logins:
         return await found if isinstance(found, Awaitable) else found
 
     def _turned_away(self, call: IncomingCall) -> AuthenticationFailed:
-        """The error for a login whose credentials are not even looked at; it is the last of its connection."""
+        """The error for a login whose answer is not even held back; it is the last of its connection."""
         self._turned_away_in_a_row += 1
         self._trail.login_turned_away()
         # A flood of logins must not flood the log as well.

@@ -192,7 +192,7 @@ def test_hanging_up_is_no_way_to_try_more_often(leave: Any) -> None:
         memory.flush()
         assert memory.server.connections == 0
         late = greet(memory)
-        guess(late, token="alices")
+        guess(late)
         assert after(memory, 0, late) == ["authentication-failed", "login-failed"]
         assert late.is_closed
         memory.advance(1.0)
@@ -258,24 +258,57 @@ def test_a_thousand_wrong_tokens(log: list[str]) -> None:
         for _ in range(1000):
             guess(greet(memory))
         memory.flush()
-        assert len(asked) == 32
+        assert len(asked) == 1000
         assert memory.server.connections == 32
         # 968 in a row were turned away, with a line at the 1st, 2nd, 4th ... 512th.
         assert len(log) == 32 + 10
         assert "512 in a row" in log[-1]
         assert not [line for line in log if "wrong" in line]
 
-        other = greet(memory, ELSEWHERE)
-        guess(other, token="right")
-        assert after(memory, 0, other) == ["reply"]
+        # No token is found by trying, so that who has one is kept out nowhere.
+        for origin in (ELSEWHERE, HERE):
+            other = greet(memory, origin)
+            guess(other, token="right")
+            assert after(memory, 0, other) == ["reply"]
         memory.advance(60.0)
-        late = greet(memory)
-        guess(late, token="right")
-        assert after(memory, 0, late) == ["reply"]
-    assert len(asked) == 34
+    assert len(asked) == 1002
     failed = [each for each in sink.records if each.event is Event.LOGIN_FAILED]
     assert len(failed) == 32 + 1
     assert failed[-1].facts == {"others": 968}
+
+
+def test_a_thousand_wrong_passwords() -> None:
+    """From one place: those are not even looked at while too many wrong ones are not answered yet."""
+    asked = []
+
+    class Passwords(Right):
+        methods = ("password",)
+
+        def authenticate(self, method: str, credentials: Any, origin: Origin) -> Identity:
+            asked.append(origin)
+            found: Identity = super().authenticate(method, credentials, origin)
+            return found
+
+    def guess_password(raw: RawPeer, token: str) -> None:
+        raw.send(open_frame(1, "auth.password", args={"token": token}, end=True))
+
+    with MemoryServer([Who()], authenticator=Passwords()) as memory:
+        for _ in range(1000):
+            guess_password(greet(memory), "wrong")
+        memory.flush()
+        assert len(asked) == 32
+        assert memory.server.connections == 32
+        unlucky = greet(memory)
+        guess_password(unlucky, "right")
+        assert after(memory, 0, unlucky) == ["authentication-failed", "login-failed"]
+        other = greet(memory, ELSEWHERE)
+        guess_password(other, "right")
+        assert after(memory, 0, other) == ["reply"]
+        memory.advance(60.0)
+        late = greet(memory)
+        guess_password(late, "right")
+        assert after(memory, 0, late) == ["reply"]
+    assert len(asked) == 34
 
 
 # Authenticators
