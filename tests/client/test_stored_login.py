@@ -265,6 +265,28 @@ class TestADeniedReplacement:
         assert scene.log_in().not_replaced is None
         scene.check_settled()
 
+    def test_who_came_in_by_a_token_that_is_no_more_comes_in_again(self, scene: Scene) -> None:
+        pending = attrs.evolve(LAB, next_token="next")
+        scene.profiles.save(pending)
+
+        def replaced_meanwhile() -> None:
+            # Who holds the old token is about to be cut off.
+            assert scene.link is not None
+            scene.memory.clock.callLater(1.0, scene.link.cut)
+            scene.tokens.after = lambda: None
+            self.deny()
+
+        scene.tokens.after = replaced_meanwhile
+        client = scene.memory.run(
+            Deferred.fromCoroutine(
+                connect_as(scene.connect, pending, scene.profiles, timeout_seconds=5.0)
+            ),
+            max_seconds=0.5,
+        )
+        scene.memory.advance(2.0)
+        scene.memory.run(client.ping())
+        scene.check_settled()
+
     def test_the_connection_ends_before_anybody_knows(self, scene: Scene) -> None:
         def cut() -> None:
             scene.is_down = True
