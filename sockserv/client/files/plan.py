@@ -11,7 +11,7 @@ from pathlib import Path
 
 import attrs
 
-from sockserv.files.arguments import ALWAYS, NEVER
+from sockserv.files.arguments import NEVER
 from sockserv.files.facts import Entry, FileType
 
 __all__ = ["Action", "Direction", "Listed", "Place", "Plan", "Step", "compare", "joined"]
@@ -60,7 +60,7 @@ class Step:
     """One thing to be done to the file or the directory at `path`, at the server, or to that at `place`, here.
 
     `size`, `mtime_ns` and `mode` are those of the file that is to travel. `overwrite` says which file may be replaced:
-    `NEVER`, `ALWAYS`, or one at the server with this etag. `etag` is that of the file at the server that is meant, as
+    `never`, `always`, or the one with this etag. `etag` is that of the file at the server that is meant, as
     far as it is known. `is_here` says for a removal or a new directory that it is on this side.
     """
 
@@ -174,10 +174,8 @@ class _Comparison:
 
     def _transfer(self, path: str, entry: Entry, other: Entry | None) -> Step:
         there = other if self._is_push else entry
-        overwrite = self._overwrite
-        if other is not None:
-            # What somebody else has put there meanwhile is not lost.
-            overwrite = other.etag if self._is_push else ALWAYS
+        # What somebody else has put there meanwhile is not lost.
+        overwrite = self._overwrite if other is None else other.etag
         return Step(
             Action.PUT if self._is_push else Action.GET,
             joined(self._root, path),

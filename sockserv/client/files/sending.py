@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Final
 import attrs
 import msgspec
 from twisted.internet.defer import Deferred
+from twisted.internet.task import deferLater
 
 from sockserv.client.files.errors import SourceChanged, naming
 from sockserv.client.files.fetching import digest_there
@@ -19,7 +20,7 @@ from sockserv.client.files.progress import Progress, State, Transfer
 from sockserv.errors import CallError, FileBroken
 from sockserv.files.arguments import PartialArguments, PutArguments
 from sockserv.files.digests import digest_of, new_hasher
-from sockserv.files.errors import DigestMismatch, Exists
+from sockserv.files.errors import Busy, DigestMismatch, Exists
 from sockserv.files.facts import Kept, Stored
 
 if TYPE_CHECKING:
@@ -36,6 +37,9 @@ _FIRST_PART_BYTES: Final = 256 * 1024
 _MAX_PART_BYTES: Final = 8 * 1024 * 1024
 _PART_SECONDS: Final = 0.1
 """So often progress is told of a large file, about."""
+
+_BUSY_SECONDS: Final = 0.2
+_BUSY_TRIES: Final = 25
 
 _UPLOAD_DIGITS: Final = 32
 
@@ -103,14 +107,22 @@ class Sender:
         upload = self._upload(source)
         if not upload:
             return 0
-        arguments = PartialArguments(path=step.path, upload=upload)
-        partial = (await self.client.call("files.partial", arguments, result=Kept)).result
+        partial = await self._kept(PartialArguments(path=step.path, upload=upload))
         if not 0 < partial.offset <= source.status.st_size:
             return 0
         if await self.in_thread(source.skip, partial.offset) == partial.digest:
             return partial.offset
         source.rewind()
         return 0
+
+    async def _kept(self, arguments: PartialArguments) -> Kept:
+        """What the server has of the upload, once it knows that the connection is gone on which that began."""
+        for _ in range(_BUSY_TRIES):
+            try:
+                return (await self.client.call("files.partial", arguments, result=Kept)).result
+            except Busy:
+                await deferLater(self.client.clock, _BUSY_SECONDS)
+        return (await self.client.call("files.partial", arguments, result=Kept)).result
 
     def _upload(self, source: Source) -> str:
         """What this file is called while it is sent: the same for the same command, later."""

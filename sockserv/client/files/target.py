@@ -19,7 +19,7 @@ import stat
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from threading import Lock
-from typing import Final
+from typing import Final, NoReturn
 
 from sockserv.client.files.errors import (
     LocalFileError,
@@ -29,13 +29,13 @@ from sockserv.client.files.errors import (
 )
 from sockserv.client.files.local import PIECE_BYTES
 from sockserv.client.files.plan import Place
-from sockserv.files.arguments import NEVER
+from sockserv.files.arguments import ALWAYS, NEVER
 from sockserv.files.digests import digest_of, new_hasher
 from sockserv.files.facts import Entry
 from sockserv.files.jail import open_directory
 from sockserv.files.names import RESERVED_PREFIX
 from sockserv.files.rename import rename_exclusively
-from sockserv.files.status import entry_of
+from sockserv.files.status import entry_of, etag_of
 
 __all__ = ["Target", "folder_of", "make_folder", "remove"]
 
@@ -217,7 +217,7 @@ class Target:
     def finish(self, *, overwrite: str, mode: int | None, mtime_ns: int | None) -> None:
         """Give the file its name, for good, with this mode and time if they are to be kept.
 
-        Raises `TargetExists` if there is another file and `overwrite` is `NEVER`; the unfinished one is gone then.
+        Raises `TargetExists` if there is a file that `overwrite` does not mean; the unfinished one is gone then.
         """
         self.settle(mode=mode, mtime_ns=mtime_ns)
         self.publish(overwrite=overwrite)
@@ -247,13 +247,25 @@ class Target:
         try:
             if overwrite == NEVER:
                 rename_exclusively(self._partial, self.name, source_fd=folder, target_fd=folder)
-            else:
-                os.rename(self._partial, self.name, src_dir_fd=folder, dst_dir_fd=folder)
-        except (FileExistsError, IsADirectoryError) as error:
-            # Whatever is there, it is not what was fetched, or nobody would have.
-            os.unlink(self._partial, dir_fd=folder)
-            what = "is a folder" if isinstance(error, IsADirectoryError) else "is there already"
-            raise TargetExists(f"{self.place.path} {what}") from None
+                return
+            if overwrite != ALWAYS and self._etag_there(folder) not in (overwrite, None):
+                self._refuse(folder, "has changed meanwhile")
+            os.rename(self._partial, self.name, src_dir_fd=folder, dst_dir_fd=folder)
+        except FileExistsError:
+            self._refuse(folder, "is there already")
+        except IsADirectoryError:
+            self._refuse(folder, "is a folder")
+
+    def _etag_there(self, folder: int) -> str | None:
+        try:
+            return etag_of(os.stat(self.name, dir_fd=folder, follow_symlinks=False))
+        except FileNotFoundError:
+            return None
+
+    def _refuse(self, folder: int, why: str) -> NoReturn:
+        # Whatever is there, it is not what was fetched, or nobody would have.
+        os.unlink(self._partial, dir_fd=folder)
+        raise TargetExists(f"{self.place.path} {why}") from None
 
     def discard(self) -> None:
         """Let nothing be left of the unfinished file."""

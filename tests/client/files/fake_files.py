@@ -25,6 +25,7 @@ from sockserv.files.arguments import (
     RemoveArguments,
 )
 from sockserv.files.errors import (
+    Busy,
     Changed,
     DigestMismatch,
     Exists,
@@ -61,7 +62,8 @@ def digest(content: bytes) -> str:
 class FakeFiles(Service):
     """`files`, `folders` and `partials` are what there is. `asked` are the operations in the order of their coming.
 
-    `damages` makes the first byte of each content another one on its way.
+    `damages` makes the first byte of each content another one on its way. `busy_times` is
+    how often partials are being written by somebody else.
     """
 
     def __init__(self, files: dict[str, bytes] | None = None) -> None:
@@ -72,6 +74,7 @@ class FakeFiles(Service):
         self.put_at_once = 0
         self.most_at_once = 0
         self.damages = False
+        self.busy_times = 0
         self._versions = 0
         for path, content in (files or {}).items():
             self.store(path, content)
@@ -124,6 +127,9 @@ class FakeFiles(Service):
     @operation("files.partial", args=PartialArguments, permission="files")
     def partial(self, call: Call[PartialArguments]) -> dict[str, Any]:
         self._note("partial", call.args.path)
+        self.busy_times -= 1
+        if self.busy_times >= 0:
+            raise Busy("this upload runs already")
         kept = self.partials.get((call.args.path, call.args.upload), b"")
         return {"offset": len(kept), "digest": digest(kept)}
 

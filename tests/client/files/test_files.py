@@ -29,7 +29,7 @@ from sockserv.client.files.plan import Place
 from sockserv.client.files.sending import SMALL_BYTES
 from sockserv.client.files.target import Target
 from sockserv.errors import ConnectionEnded, PermissionDenied, ReplyTooLarge, UnexpectedResult
-from sockserv.files.errors import Changed, DigestMismatch, Exists, NotFound
+from sockserv.files.errors import Busy, Changed, DigestMismatch, Exists, NotFound
 from sockserv.files.facts import Entry, FileType
 from sockserv.testing import Link, MemoryServer, RandomSizes
 from sockserv.trust import Identity
@@ -167,6 +167,16 @@ class TestPut:
         assert summary.sent_bytes == len(BIG) - len(kept)
         assert world.link.to_server.delivered_bytes - before < len(BIG) - len(kept) + 10_000
         assert world.seen[0].resumed_bytes == len(kept)
+
+    def test_the_server_takes_a_while_to_see_that_we_were_gone(self, world: World) -> None:
+        path = world.local("a", BIG)
+        world.cut_in_the_middle(world.files.put(path, "a"), to_server=True)
+        world.service.busy_times = 5
+        world.memory.run(world.files.put(path, "a"), max_seconds=2.0)
+        assert world.service.contents == {"a": BIG}
+        world.service.busy_times = 1000
+        with pytest.raises(Busy):
+            world.memory.run(world.files.put(path, "b"), max_seconds=10.0)
 
     def test_it_begins_anew_when_that_is_wanted(self, world: World) -> None:
         path = world.local("a", BIG)
@@ -709,6 +719,19 @@ class TestSync:
         with pytest.raises(Changed, match="has changed"):
             world.run(world.files.carry_out(plan))
         assert world.service.contents == {"t/a": b"theirs, and newer"}
+
+    @pytest.mark.parametrize("size", [10, len(BIG)])
+    def test_somebody_changes_it_here_meanwhile(self, world: World, size: int) -> None:
+        world.service.store("t/a", BIG[:size])
+        path = world.local("tree/a", b"old content")
+        plan = world.run(
+            world.files.plan_sync(world.folder / "tree", "t", direction=Direction.PULL)
+        )
+        path.write_bytes(b"newer")
+        with pytest.raises(TargetExists):
+            world.run(world.files.carry_out(plan))
+        world.memory.flush()
+        assert world.tree() == {"tree/a": b"newer"}
 
     def test_the_folder_is_not_there(self, world: World) -> None:
         with pytest.raises(LocalFileError, match="no such file"):
