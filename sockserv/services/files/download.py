@@ -18,7 +18,7 @@ from sockserv.files.jail import Jail, explained
 from sockserv.files.status import etag_of
 from sockserv.services.files.cache import DigestCache
 
-__all__ = ["SMALL_BYTES", "Opened", "digest_file", "digesting", "open_for_sending"]
+__all__ = ["SMALL_BYTES", "Download", "changed_meanwhile", "digest_file", "digesting"]
 
 SMALL_BYTES: Final = 256 * 1024
 """Up to this size a file is read at once."""
@@ -39,111 +39,116 @@ class Head:
 
 
 @attrs.define(kw_only=True)
-class Opened:
-    """A file that is to be sent: `count` bytes of it from `offset` on.
+class Download:
+    """A file that is asked for, and what becomes known of it step by step.
 
-    `content` is that if it is little, and then `file` is None; else it is a descriptor to close. `digest` is that of the
-    whole file, if it is asked for and known. `head` is what is said first, as JSON.
+    `head` is what is said first, as JSON; `count` bytes from `offset` on are to be sent. `content` is that if it is
+    little; else `file` is a descriptor that is open until the steps are closed. `digest` is that of the whole file, if it
+    is asked for and known by now.
     """
 
-    path: str
-    head: bytes
-    status: os.stat_result
-    offset: int
-    count: int
+    jail: Jail
+    args: GetArguments
+    digests: DigestCache
+    head: bytes = b""
+    etag: str = ""
+    size: int = 0
+    mtime_ns: int = 0
+    count: int = 0
     content: bytes | None = None
     file: int | None = None
     digest: str | None = None
-    wants_digest: bool = False
 
     @property
-    def is_large(self) -> bool:
-        """Whether there is too much to read, or to digest, for doing it at once."""
-        undigested = self.status.st_size if self.wants_digest and self.digest is None else 0
-        return max(self.count, undigested) > SMALL_BYTES
+    def offset(self) -> int:
+        """Where what is to be sent begins."""
+        return self.args.offset
 
     @property
-    def etag(self) -> str:
-        """The file's etag when it was opened."""
-        return etag_of(self.status)
+    def needs_digest(self) -> bool:
+        """Whether the digest is asked for, and not known."""
+        # Who goes on with what broke off has the rest, and wants to know that all of it is right.
+        return self.digest is None and self.args.digest and self.args.count is None
 
-    def check_unchanged(self) -> None:
+    def steps(self) -> Generator[int, None, None]:
+        """Open the file, and digest it; blocks.
+
+        The first step opens it, and is the only one for a small file, which it reads. The others yield up to where
+        they have digested, at the end its size, again and again, until they are closed. Raises `FilesError`, and
+        `InvalidArgument` for an offset beyond the end.
+        """
+        file = self.jail.open_file(self.args.path)
+        try:
+            with explained(self.args.path):
+                status = os.fstat(file)
+                self._examine(status)
+                if max(self.count, self.size if self.needs_digest else 0) <= SMALL_BYTES:
+                    self._read(file, status)
+                    return
+                self.file = file
+                yield 0
+                if self.needs_digest:
+                    hasher = new_hasher()
+                    yield from digesting(file, self.size, hasher, self.args.path)
+                    self._learn(file, status, hasher)
+                while True:
+                    yield self.size
+        finally:
+            self.file = None
+            os.close(file)
+
+    def check_unchanged(self, file: int) -> None:
         """Raises `Changed` when somebody has written to the file since it was opened."""
-        assert self.file is not None
-        now = os.fstat(self.file)
+        now = os.fstat(file)
         # Its other times and its mode may change: somebody has given it, or taken from it, a name.
-        if (now.st_size, now.st_mtime_ns) != (self.status.st_size, self.status.st_mtime_ns):
-            raise changed_meanwhile(self.path)
+        if (now.st_size, now.st_mtime_ns) != (self.size, self.mtime_ns):
+            raise changed_meanwhile(self.args.path)
 
+    def _examine(self, status: os.stat_result) -> None:
+        args = self.args
+        self.etag = etag_of(status)
+        if args.etag not in (None, self.etag):
+            raise Changed(
+                f"{args.path!r} is not the file any more that was meant",
+                details={"path": args.path, "etag": self.etag},
+            )
+        self.size = status.st_size
+        if args.offset > self.size:
+            raise InvalidArgument(
+                f"offset {args.offset} is beyond the end of {args.path!r}, which has {self.size} bytes",
+                details={"size": self.size},
+            )
+        rest = self.size - args.offset
+        self.count = rest if args.count is None else min(rest, args.count)
+        self.mtime_ns = status.st_mtime_ns
+        head = Head(self.size, self.etag, self.mtime_ns, status.st_mode & 0o777)
+        self.head = msgspec.json.encode(head)
+        if self.needs_digest:
+            self.digest = self.digests.find(status)
 
-def open_for_sending(jail: Jail, args: GetArguments, digests: DigestCache) -> Opened:
-    """Open a file; a small one is read and digested at once, and closed. Raises `FilesError`."""
-    file = jail.open_file(args.path)
-    try:
-        with explained(args.path):
-            opened = _examine(file, args, digests)
-            if opened.is_large:
-                return opened
-            _read(opened, digests)
-    except BaseException:
-        os.close(file)
-        raise
-    os.close(file)
-    opened.file = None
-    return opened
+    def _read(self, file: int, status: os.stat_result) -> None:
+        """Take the content of a small file."""
+        content = b""
+        while len(content) < self.count:
+            piece = os.pread(file, self.count - len(content), self.offset + len(content))
+            if not piece:
+                raise changed_meanwhile(self.args.path)
+            content += piece
+        self.content = content
+        if self.needs_digest:
+            hasher = new_hasher()
+            if self.offset:
+                for _ in digesting(file, self.offset, hasher, self.args.path):
+                    pass
+            hasher.update(content)
+            self._learn(file, status, hasher)
+        else:
+            self.check_unchanged(file)
 
-
-def _examine(file: int, args: GetArguments, digests: DigestCache) -> Opened:
-    status = os.fstat(file)
-    etag = etag_of(status)
-    if args.etag is not None and args.etag != etag:
-        raise Changed(
-            f"{args.path!r} is not the file any more that was meant",
-            details={"path": args.path, "etag": etag},
-        )
-    size = status.st_size
-    if args.offset > size:
-        raise InvalidArgument(
-            f"offset {args.offset} is beyond the end of {args.path!r}, which has {size} bytes",
-            details={"size": size},
-        )
-    rest = size - args.offset
-    count = rest if args.count is None else min(rest, args.count)
-    # Who goes on with what broke off has the rest, and wants to know that all of it is right.
-    wants_digest = args.digest and args.count is None
-    head = Head(size, etag, status.st_mtime_ns, status.st_mode & 0o777)
-    return Opened(
-        path=args.path,
-        head=msgspec.json.encode(head),
-        status=status,
-        offset=args.offset,
-        count=count,
-        file=file,
-        digest=digests.find(status) if wants_digest else None,
-        wants_digest=wants_digest,
-    )
-
-
-def _read(opened: Opened, digests: DigestCache) -> None:
-    """Take the content of a small file."""
-    assert opened.file is not None
-    content = b""
-    while len(content) < opened.count:
-        piece = os.pread(opened.file, opened.count - len(content), opened.offset + len(content))
-        if not piece:
-            raise changed_meanwhile(opened.path)
-        content += piece
-    if opened.wants_digest and opened.digest is None:
-        hasher = new_hasher()
-        if opened.offset:
-            for _ in digesting(opened.file, opened.offset, hasher, opened.path):
-                pass
-        hasher.update(content)
-        opened.digest = digest_of(hasher)
-    opened.check_unchanged()
-    opened.content = content
-    if opened.digest is not None:
-        digests.learn_read(opened.status, opened.digest)
+    def _learn(self, file: int, status: os.stat_result, hasher: Hasher) -> None:
+        self.check_unchanged(file)
+        self.digest = digest_of(hasher)
+        self.digests.learn_read(status, self.digest)
 
 
 def digesting(file: int, size: int, hasher: Hasher, path: str) -> Generator[int, None, None]:

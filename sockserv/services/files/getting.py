@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-from collections.abc import Generator
 from typing import Any, Final
 
 import attrs
@@ -11,15 +9,13 @@ from twisted.internet.defer import Deferred
 
 from sockserv.errors import FileBroken
 from sockserv.files.arguments import GetArguments
-from sockserv.files.digests import Hasher, digest_of, new_hasher
 from sockserv.files.jail import explained
 from sockserv.services.api import Call
-from sockserv.services.files.cache import DigestCache
-from sockserv.services.files.download import Opened, changed_meanwhile, digesting
+from sockserv.services.files.download import Download, changed_meanwhile
 from sockserv.services.files.pace import Pace
 from sockserv.services.files.steps import Steps
 
-__all__ = ["Sent", "send_opened"]
+__all__ = ["Sent", "send"]
 
 _HEAD_STREAM: Final = 1
 _SEGMENT_BYTES: Final = 32 * 1024 * 1024
@@ -37,96 +33,58 @@ class Sent:
     digest: str | None
 
 
-async def send_opened(
-    call: Call[GetArguments], opened: Opened, digests: DigestCache, pace: Pace | None
-) -> Sent:
-    """Send what was opened, and close it. Raises `Changed` when somebody writes to it meanwhile."""
-    try:
-        await call.send(opened.head, stream=_HEAD_STREAM)
-        if opened.file is None:
-            content = opened.content or b""
+async def send(call: Call[GetArguments], download: Download, pace: Pace | None) -> Sent:
+    """Send a file. Raises what `Download.steps` raises, and `Changed` when somebody writes to it meanwhile."""
+    async with Steps(call.in_thread, download.steps()) as steps:
+        await steps.next()
+        await call.send(download.head, stream=_HEAD_STREAM)
+        if download.file is not None:
+            await _send_large(call, download, download.file, steps, pace)
+        else:
+            content = download.content or b""
             if pace is not None:
                 await pace.wait_for(len(content), call.clock)
             call.send_last(content)
-        elif opened.wants_digest and opened.digest is None:
-            hasher = new_hasher()
-            async with Steps(call.in_thread, _digest_own(opened, hasher)) as steps:
-                await _send(call, opened, _Digesting(steps), pace)
-                opened.check_unchanged()
-            opened.digest = digest_of(hasher)
-            digests.learn_read(opened.status, opened.digest)
-        else:
-            await _send(call, opened, None, pace)
-            opened.check_unchanged()
-    finally:
-        if opened.file is not None:
-            os.close(opened.file)
-    return Sent(opened.count, opened.etag, opened.digest)
+    return Sent(download.count, download.etag, download.digest)
 
 
-def _digest_own(opened: Opened, hasher: Hasher) -> Generator[int, None, None]:
-    """Digest the file by a descriptor of its own, which stays open for as long as a step runs."""
-    assert opened.file is not None
-    file = os.dup(opened.file)
-    try:
-        with explained(opened.path):
-            yield from digesting(file, opened.status.st_size, hasher, opened.path)
-    finally:
-        os.close(file)
-
-
-class _Digesting:
-    """How far a file has been digested."""
-
-    def __init__(self, steps: Steps[int, None, None]) -> None:
-        self._steps = steps
-        self._position = 0
-        self._is_done = False
-
-    async def reach(self, position: int | None) -> None:
-        """Go on up to a position, or a bit further; None: to the end."""
-        while not self._is_done and (position is None or self._position < position):
-            progress = await self._steps.next()
-            self._is_done = progress is None
-            self._position = progress or self._position
-
-
-async def _send(
+async def _send_large(
     call: Call[GetArguments],
-    opened: Opened,
-    digesting: _Digesting | None,
+    download: Download,
+    file: int,
+    steps: Steps[int, None, None],
     pace: Pace | None,
 ) -> None:
     """Send the content, segment by segment, each while it is digested."""
-    file = opened.file
-    assert file is not None
+    path = download.args.path
     segment_bytes = _SEGMENT_BYTES
     if pace is not None:
         segment_bytes = min(segment_bytes, max(pace.bytes_per_second, _MIN_SEGMENT_BYTES))
+    digested = 0 if download.needs_digest else download.size
     sent = 0
-    while sent < opened.count:
-        count = min(segment_bytes, opened.count - sent)
+    while sent < download.count or digested < download.size:
+        count = min(segment_bytes, download.count - sent)
+        end = download.offset + sent + count
         sending: Deferred[int] = Deferred.fromCoroutine(
-            call.send_file(file, offset=opened.offset + sent, count=count)
+            call.send_file(file, offset=end - count, count=count)
         )
-        if digesting is not None:
-            try:
-                await digesting.reach(opened.offset + sent + count)
-            except BaseException:
-                _give_up(sending)
-                raise
         try:
-            with explained(opened.path):
+            while digested < end:
+                digested = await steps.next() or 0
+        except BaseException:
+            _give_up(sending)
+            raise
+        try:
+            with explained(path):
                 sent_now = await sending
         except FileBroken as error:
-            raise changed_meanwhile(opened.path) from error
+            raise changed_meanwhile(path) from error
         if sent_now < count:
-            raise changed_meanwhile(opened.path)
+            raise changed_meanwhile(path)
         sent += count
         if pace is not None:
             await pace.wait_for(count, call.clock)
-    if digesting is not None:
-        await digesting.reach(None)
+    download.check_unchanged(file)
 
 
 def _give_up(sending: Deferred[Any]) -> None:

@@ -27,9 +27,9 @@ from sockserv.files.facts import Digest, Entry, Kept, Stored, Usage
 from sockserv.files.names import components
 from sockserv.services.api import Audit, Call, NoArguments, Service, operation
 from sockserv.services.files import tree
-from sockserv.services.files.download import digest_file, open_for_sending
+from sockserv.services.files.download import Download, digest_file
 from sockserv.services.files.folders import Folders, own_grant
-from sockserv.services.files.getting import Sent, send_opened
+from sockserv.services.files.getting import Sent, send
 from sockserv.services.files.putting import receive
 from sockserv.services.files.steps import InThread, Steps, run_all
 from sockserv.services.files.store import Share, Store
@@ -122,9 +122,8 @@ class Files(Service):
         """Send a file, or a part of it: what is said of it on stream 1, then the content."""
         share = self._share(call)
         share.folder.check_reading()
-        digests = self._store.digests
-        opened = await call.in_thread(open_for_sending, share.folder.jail, call.args, digests)
-        return await send_opened(call, opened, digests, share.pace)
+        download = Download(jail=share.folder.jail, args=call.args, digests=self._store.digests)
+        return await send(call, download, share.pace)
 
     @operation("files.digest", args=DigestArguments, permission="files", audit=Audit.READS)
     async def digest(self, call: Call[DigestArguments]) -> Digest:

@@ -21,7 +21,7 @@ from sockserv.files.arguments import (
 from sockserv.files.errors import Changed, Exists, FilesError
 from sockserv.services.files import tree
 from sockserv.services.files.cache import DigestCache
-from sockserv.services.files.download import digest_file, open_for_sending
+from sockserv.services.files.download import Download, digest_file
 from sockserv.services.files.folders import Folders
 from sockserv.services.files.store import Store
 from sockserv.services.files.upload import Upload
@@ -62,7 +62,11 @@ class Blocking:
         return upload.store([content])
 
     def get(self, path: str) -> Any:
-        return open_for_sending(self.jail, GetArguments(path=path), self.digests).content
+        download = Download(jail=self.jail, args=GetArguments(path=path), digests=self.digests)
+        steps = download.steps()
+        next(steps, None)
+        steps.close()
+        return download.content
 
     def digest(self, path: str) -> Any:
         return [*digest_file(self.jail, path, "md5", self.digests)]
