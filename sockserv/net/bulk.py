@@ -166,7 +166,10 @@ _probe: Final = [bytearray(1)]
 
 @lru_cache
 def _is_in_memory(device: int) -> bool:
-    """Whether a file system has no disk: such a one does not answer the question for a part of a file."""
+    """Whether a file system has no disk: such a one does not answer the question for a part of a file.
+
+    The answer is kept. Where the number of the device goes to another file system, the reactor may wait for that.
+    """
     number = f"{os.major(device)}:{os.minor(device)}"
     try:
         with open("/proc/self/mountinfo", encoding="utf-8", errors="replace") as mounts:

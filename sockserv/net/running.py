@@ -56,7 +56,7 @@ class RunningCall(CallState, eq=False):
 
         Returns how many there were: fewer than `count` when the file ends before. Raises what `send` raises,
         `OSError` when the file cannot be read, and `FileBroken` when it became shorter behind what was
-        announced of it: then the call must not end well. When this has ended, however, `file` may be closed.
+        announced of it: then the call must not end well. When this has ended, in whatever way, `file` may be closed.
         """
         return await send_file(self, file, offset, count)
 
