@@ -39,4 +39,4 @@ def moment(nanoseconds: int) -> str:
 
 def mode(kind: FileType, bits: int) -> str:
     """As `ls -l` shows it."""
-    return _LETTERS[kind] + stat.filemode(bits)[1:]
+    return _LETTERS[kind] + stat.filemode(bits & 0o7777)[1:]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 from unicodedata import combining, east_asian_width
@@ -22,8 +23,16 @@ def printable(text: str) -> str:
 
 
 def as_json_line(value: Mapping[str, Any]) -> bytes:
-    """An object as one line of JSON."""
-    return msgspec.json.encode(value) + b"\n"
+    """An object as one line of JSON, in which nothing commands a terminal either."""
+    return _CONTROLS.sub(_escaped, msgspec.json.encode(value)) + b"\n"
+
+
+_CONTROLS = re.compile(rb"\x7f|\xc2[\x80-\x9f]")
+"""Those above ASCII's lower ones, which JSON escapes by itself: DEL, and C1, which has a CSI that some terminals obey."""
+
+
+def _escaped(control: re.Match[bytes]) -> bytes:
+    return b"\\u00%02x" % control[0][-1]
 
 
 def table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:

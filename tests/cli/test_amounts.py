@@ -41,3 +41,5 @@ def test_mode() -> None:
     assert mode(FileType.FILE, 0o4755) == "-rwsr-xr-x"
     assert mode(FileType.DIRECTORY, 0o1777) == "drwxrwxrwt"
     assert mode(FileType.OTHER, 0) == "?---------"
+    assert mode(FileType.FILE, -1) == "-rwsrwsrwt"
+    assert mode(FileType.FILE, 2**70) == "----------"

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from sockserv.cli.output import table
+import json
+
+from sockserv.cli.output import as_json_line, table
 
 
 def test_a_table_is_as_wide_as_what_is_in_it() -> None:
@@ -21,3 +23,10 @@ def test_a_table_commands_no_terminal() -> None:
 
 def test_no_line_ends_in_spaces() -> None:
     assert table(("NAME", "B"), [("x", "")]) == "NAME  B\nx\n"
+
+
+def test_json_commands_no_terminal() -> None:
+    value = {"name": "a\x1b\x00\x7f\x80\x9b31m\x9f\xa0é中"}
+    line = as_json_line(value)
+    assert json.loads(line) == value
+    assert all(character.isprintable() for character in line.decode().replace("\xa0", " ").strip())

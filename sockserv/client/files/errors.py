@@ -70,3 +70,5 @@ def naming(path: object) -> Iterator[None]:
         reason = (error.strerror or str(error)).lower()
         cls = LocalDiskError if error.errno in _OF_THE_DISK else LocalFileError
         raise cls(f"{path}: {reason}") from error
+    except OverflowError as error:
+        raise LocalFileError(f"{path}: no file here can have such a time or size") from error

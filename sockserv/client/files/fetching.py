@@ -18,7 +18,7 @@ from sockserv.client.files.target import Target
 from sockserv.errors import UnexpectedResult
 from sockserv.files.arguments import NEVER, DigestArguments, GetArguments
 from sockserv.files.digests import digest_of, new_hasher
-from sockserv.files.errors import DigestMismatch
+from sockserv.files.errors import Changed, DigestMismatch
 from sockserv.files.facts import Digest, FileType
 
 if TYPE_CHECKING:
@@ -108,6 +108,8 @@ class Fetcher:
                 hasher.update(piece)
                 await write(piece)
                 done += len(piece)
+                if done > head.size:
+                    raise mismatch(step)
                 self.progress(Transfer(attrs.evolve(step, size=head.size), State.RUNNING, done))
                 piece = await _take_content(call, step)
             result: _Result = await call.result(_Result)
@@ -173,7 +175,12 @@ class Fetcher:
         writer = _Writer(self.in_thread, target)
         try:
             head, piece = await _take_head(call, step)
+            if (head.size, head.etag) != (step.size, step.etag):
+                raise Changed(f"{step.path!r} has changed", details={"path": step.path})
             while piece:
+                # Nobody is to fill the disk with more than was agreed on.
+                if offset + writer.added_bytes + len(piece) > step.size:
+                    raise mismatch(step)
                 await writer.add(piece)
                 self.progress(Transfer(step, State.RUNNING, offset + writer.added_bytes, offset))
                 piece = await _take_content(call, step)

@@ -63,7 +63,7 @@ class FakeFiles(Service):
     """`files`, `folders` and `partials` are what there is. `asked` are the operations in the order of their coming.
 
     `damages` makes the first byte of each content another one on its way. `busy_times` is
-    how often partials are being written by somebody else.
+    how often partials are being written by somebody else, `says_size` what is said before a content.
     """
 
     def __init__(self, files: dict[str, bytes] | None = None) -> None:
@@ -75,6 +75,7 @@ class FakeFiles(Service):
         self.most_at_once = 0
         self.damages = False
         self.busy_times = 0
+        self.says_size: int | None = None
         self._versions = 0
         for path, content in (files or {}).items():
             self.store(path, content)
@@ -141,7 +142,7 @@ class FakeFiles(Service):
         if args.etag not in (None, file.etag):
             raise Changed(f"{args.path!r} has changed")
         head = {
-            "size": len(file.content),
+            "size": len(file.content) if self.says_size is None else self.says_size,
             "etag": file.etag,
             "mtime_ns": file.mtime_ns,
             "mode": file.mode,

@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import attrs
 import pytest
 from twisted.internet.defer import CancelledError, Deferred
 
@@ -62,6 +63,9 @@ class World:
         if self._files is None:
             self._files = self.memory.connect(link=self.link).files
         return self._files
+
+    async def forget(self, piece: bytes) -> None:
+        """Where a content may go."""
 
     def local(self, name: str, content: bytes) -> Path:
         path = self.folder / name
@@ -427,6 +431,27 @@ class TestGet:
         assert "a" not in world.tree()
         world.get("a", world.folder / "a")
         assert world.tree()["a"] == b"new"
+
+    def test_more_comes_than_was_said(self, world: World) -> None:
+        """Or a hostile server could fill the disk."""
+        world.service.store("a", BIG)
+        entry = world.run(world.files.stat("a"))
+        world.service.says_size = len(BIG) - 1
+        with pytest.raises(Changed):
+            world.get("a", world.folder / "a")
+        shorter = attrs.evolve(entry, size=len(BIG) - 1)
+        plan = world.run(world.files.plan_get("a", world.folder / "a", entry=shorter))
+        with pytest.raises(DigestMismatch):
+            world.run(world.files.carry_out(plan))
+        with pytest.raises(DigestMismatch):
+            world.run(world.files.pour("a", world.forget))
+
+    @pytest.mark.parametrize("size", [10, len(BIG)])
+    def test_a_time_that_no_file_can_have(self, world: World, size: int) -> None:
+        world.service.store("a", BIG[:size], mtime_ns=2**63 - 1, mode=2**31)
+        world.service.files["a"].mtime_ns = 10**30
+        with pytest.raises(LocalFileError, match="no file here can have such a time"):
+            world.get("a", world.folder / "a", preserve=True)
 
     def test_cancelled(self, world: World) -> None:
         world.service.store("a", BIG)
