@@ -33,7 +33,10 @@ Examples:
 @click.argument("paths", type=REMOTE, nargs=-1, required=True, metavar="REMOTE...")
 @pass_app
 def command(app: App, paths: tuple[Remote, ...], algorithm: str) -> None:
-    """Show the digests of files at the daemon, as b3sum, sha256sum and md5sum do."""
+    """Show the digests of files.
+
+    The daemon computes them; they are shown as b3sum, sha256sum and md5sum do it.
+    """
     app.run(app.options, lambda session: _digest(session, paths, algorithm))
 
 

@@ -31,7 +31,9 @@ Examples:
 @click.argument("path", type=REMOTE, default="", metavar="[REMOTE]")
 @pass_app
 def command(app: App, path: Remote, long: bool, recursive: bool) -> None:
-    """List the folder REMOTE, or all of one's files.
+    """List files.
+
+    Those in the folder REMOTE at the daemon, or in that of all of one's files.
 
     Folders have a / at the end. With --json the entries come as they are found, a folder of any size in the same
     memory; otherwise they are sorted.

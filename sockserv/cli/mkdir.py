@@ -22,7 +22,7 @@ __all__ = ["command"]
 @click.argument("paths", type=REMOTE, nargs=-1, required=True, metavar="REMOTE...")
 @pass_app
 def command(app: App, paths: tuple[Remote, ...], parents: bool) -> None:
-    """Make folders at the daemon."""
+    """Make folders."""
     app.run(app.options, lambda session: _make(session, paths, parents=parents))
 
 

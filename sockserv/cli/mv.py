@@ -28,9 +28,9 @@ Examples:
 @click.argument("target", type=REMOTE)
 @pass_app
 def command(app: App, source: Remote, target: Remote, overwrite: bool) -> None:
-    """Give the file or folder SOURCE the path TARGET; both are at the daemon.
+    """Move a file or a folder.
 
-    With a / at its end TARGET is the folder to move it into.
+    SOURCE and TARGET are both at the daemon. With a / at its end TARGET is the folder to move it into.
     """
     path = target.below(source.name) if target.is_folder else target.path
     app.run(app.options, lambda session: _move(session, source.path, path, overwrite=overwrite))

@@ -94,6 +94,10 @@ def command(
         sources.append(last)
     else:
         target = REMOTE.convert(last, None, click.get_current_context())
+    if to is None and sources != [last] and _is_another_file(last, sources):
+        raise click.UsageError(
+            f"{last} is a file here: is it to be sent, too? Then say where to with --to, or else its new name"
+        )
     if _STDIN in sources and (len(sources) > 1 or target is None or target.is_folder):
         raise click.UsageError("- is standard input: it goes alone, and needs a name: put - REMOTE")
     found = tuple(map(_Source.named, sources))
@@ -109,6 +113,12 @@ def command(
     )
     work = _put_stream if sources == [_STDIN] else _put
     app.run(app.options, lambda session: work(session, wanted))
+
+
+def _is_another_file(last: str, sources: list[str]) -> bool:
+    """Whether what should be REMOTE is much rather what a pattern of the shell's has found here."""
+    path = Path(last)
+    return path.is_file() and [path.name] != [Path(source).name for source in sources]
 
 
 async def _put(session: Session, wanted: _Wanted) -> None:

@@ -27,7 +27,10 @@ Examples:
 @click.argument("paths", type=REMOTE, nargs=-1, required=True, metavar="REMOTE...")
 @pass_app
 def command(app: App, paths: tuple[Remote, ...], recursive: bool) -> None:
-    """Remove files and empty folders at the daemon; there is no way back."""
+    """Remove files and empty folders.
+
+    They are at the daemon, and there is no way back.
+    """
     if any(not path.path for path in paths):
         raise click.UsageError("the folder of all files is not removed")
     app.run(app.options, lambda session: _remove(session, paths, recursive=recursive))

@@ -19,7 +19,7 @@ __all__ = ["command"]
 @click.argument("paths", type=REMOTE, nargs=-1, required=True, metavar="REMOTE...")
 @pass_app
 def command(app: App, paths: tuple[Remote, ...]) -> None:
-    """Show what there is to know of files and folders at the daemon."""
+    """Show what is known of files and folders."""
     app.run(app.options, lambda session: _stat(session, paths))
 
 

@@ -31,9 +31,9 @@ Examples:
 @click.argument("remote", type=REMOTE)
 @pass_app
 def command(app: App, local: str, remote: Remote, pull: bool, delete: bool, dry_run: bool) -> None:
-    """Make the folder REMOTE like the folder LOCAL.
+    """Make one folder like another.
 
-    Only what differs is sent: files of another size, and those of another time whose digests differ. Modes and times
+    The folder REMOTE at the daemon becomes like LOCAL; with --pull it is the other way round. Only what differs is sent: files of another size, and those of another time whose digests differ. Modes and times
     are kept. With --delete, what only REMOTE has is removed, after everything else has gone well.
     """
     app.run(

@@ -17,7 +17,10 @@ __all__ = ["command"]
 @click.command("usage", cls=Command, epilog="Example:  sockserv usage")
 @pass_app
 def command(app: App) -> None:
-    """Show how much room one's files take at the daemon, may take, and how much is left."""
+    """Show how much room there is for files.
+
+    How much one's own take at the daemon, how much they may take, and how much is free on its disk.
+    """
     app.run(app.options, _show)
 
 

@@ -54,6 +54,8 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         ("a.txt", ["a.txt"]),
         ("./a.txt", ["a.txt"]),
         ("a.txt new", ["new"]),
+        ("a.txt a.txt", ["a.txt"]),
+        ("--to b.txt a.txt", ["b.txt"]),
         ("a.txt /new", ["new"]),
         ("a.txt x//./y", ["x/y"]),
         ("a.txt new/", ["new/a.txt"]),
@@ -87,6 +89,8 @@ def test_where_it_goes(
     ("arguments", "message"),
     [
         ("照片", "照片 is a folder: -r sends it"),
+        ("a.txt b.txt", "b.txt is a file here: is it to be sent, too"),
+        ("a.txt b.txt ./b.txt", "b.txt is a file here: is it to be sent, too"),
         ("a.txt ../x", "not a path at the server"),
         ("a.txt x/../y", "not a path at the server"),
         ("a.txt .sockserv-partial-x", "not a path at the server"),
