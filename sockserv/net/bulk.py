@@ -64,8 +64,14 @@ class OpenFile:
         self._on_news = on_news
 
     def __del__(self) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Let go of the file; if anything of it is still to be sent, in a call that has failed, that becomes zeros."""
+        self._on_news = _tell_nobody
         if self.descriptor >= 0:
             os.close(self.descriptor)
+            self.descriptor = -1
 
     def sent(self, count: int) -> None:
         """A socket has taken so many bytes."""
@@ -91,6 +97,10 @@ class OpenFile:
         return data
 
 
+def _tell_nobody(opened: OpenFile) -> None:
+    """Who would have been told has gone."""
+
+
 async def send_file(call: RunningCall, file: int, offset: int, count: int | None) -> int:
     """Send a part of an open file as the next bytes of a call's body; returns how many there were.
 
@@ -100,6 +110,21 @@ async def send_file(call: RunningCall, file: int, offset: int, count: int | None
     opened = None
     if outlet is not None and outlet.takes_spans:
         opened = OpenFile(file, call.on_file_news)
+    try:
+        sent = await _send_pieces(call, file, opened, offset, count)
+        if opened is not None:
+            await call.wait_for_file(opened)
+        return sent
+    finally:
+        # Whoever was cancelled is garbage that waits to be collected, and would keep it open until then.
+        if opened is not None and (call.is_ended or call.is_cancelled or not opened.unsent_bytes):
+            opened.close()
+
+
+async def _send_pieces(
+    call: RunningCall, file: int, opened: OpenFile | None, offset: int, count: int | None
+) -> int:
+    """Hand over all pieces, as spans of `opened` or read from `file`; returns how many bytes they had."""
     at = offset
     end = sys.maxsize if count is None else offset + count
     try:
@@ -116,8 +141,6 @@ async def send_file(call: RunningCall, file: int, offset: int, count: int | None
             at += len(piece)
     finally:
         call.file_bytes += at - offset
-    if opened is not None:
-        await call.wait_for_file(opened)
     return at - offset
 
 
