@@ -125,8 +125,19 @@ async def _send_pieces(
     call: RunningCall, file: int, opened: OpenFile | None, offset: int, count: int | None
 ) -> int:
     """Hand over all pieces, as spans of `opened` or read from `file`; returns how many bytes they had."""
+    try:
+        return await _send_parts(call, file, opened, offset, count)
+    finally:
+        # Somebody may keep the traceback of what was raised, and that must not keep the file open.
+        del opened
+
+
+async def _send_parts(
+    call: RunningCall, file: int, opened: OpenFile | None, offset: int, count: int | None
+) -> int:
     at = offset
     end = sys.maxsize if count is None else offset + count
+    span = None
     try:
         while at < end:
             span = None if opened is None else _next_span(opened, at, end - at)
@@ -139,9 +150,12 @@ async def _send_pieces(
                 break
             await call.send(piece)
             at += len(piece)
+        span = None
+        if opened is not None:
+            await call.wait_for_file(opened)
+        return at - offset
     finally:
-        call.file_bytes += at - offset
-    return at - offset
+        del opened, span  # as above
 
 
 def _next_span(opened: OpenFile, at: int, left: int) -> FileSpan | None:

@@ -35,11 +35,14 @@ class RunningCall(CallState, eq=False):
         assert in_thread is not None, "whoever has blocking work has threads for it"
         return await in_thread(function, *args)
 
-    async def _send(self, data: bytes | FileSpan, stream: int) -> None:
+    async def _send(self, data: bytes, stream: int) -> None:
         """Hand bytes to the connection; waits while too many of this call are unsent."""
-        peer = self.peer
-        peer.send(self, data, stream=stream)
-        limit = peer.settings.limits.send_buffer_bytes
+        self.peer.send(self, data, stream=stream)
+        await self._make_room()
+
+    async def _make_room(self) -> None:
+        """Wait while too many bytes of this call are unsent."""
+        limit = self.peer.settings.limits.send_buffer_bytes
         while self._unsent_cost > limit and not self.is_ended:
             await self._drain()
 
@@ -64,17 +67,26 @@ class RunningCall(CallState, eq=False):
         """Send bytes of a file that is open for this call, and waits as `send` does."""
         self._check_open()
         self._send_held()
-        span.file.unsent_bytes += span.size
-        await self._send(span, 0)
-        self._check_open()
-        self._check_file(span.file)
+        file: OpenFile = span.file
+        file.unsent_bytes += span.size
+        self.peer.send(self, span)
+        try:
+            await self._make_room()
+            self._check_open()
+            self._check_file(file)
+        finally:
+            # Somebody may keep the traceback of what was raised, and that must not keep the file open.
+            del span, file
 
     async def wait_for_file(self, file: OpenFile) -> None:
         """Wait until the socket has taken all of the file's bytes; raises `FileBroken` if it gave others."""
-        while file.unsent_bytes and not file.is_broken:
-            self._check_open()
-            await self._drain()
-        self._check_file(file)
+        try:
+            while file.unsent_bytes and not file.is_broken:
+                self._check_open()
+                await self._drain()
+            self._check_file(file)
+        finally:
+            del file  # as above
 
     def on_file_news(self, file: OpenFile) -> None:
         """All of a file's bytes have gone, or there are none for what was announced."""

@@ -13,12 +13,15 @@ from typing import Any, cast
 import pytest
 import pytest_twisted
 from twisted.internet import reactor
+from twisted.internet.defer import Deferred
+from twisted.internet.task import deferLater
 
 from sockserv import Anonymous, Identity, Server, connect
 from sockserv.client import Client
+from sockserv.errors import CallCancelled
 from sockserv.net.bulk import is_at_hand
 from sockserv.trust import EVERYTHING
-from tests.net.transfers import MIB, TRANSFERS, Lender, get, make_file, services
+from tests.net.transfers import MIB, TRANSFERS, Lender, check_alive, get, make_file, services
 
 GUEST = Anonymous(Identity("guest", frozenset({EVERYTHING})))
 
@@ -68,13 +71,15 @@ async def test_bytes_that_lie_on_the_disk(tmp_path: Path) -> None:
         assert await get(client, path) == content, f"was it at hand? {was_at_hand}"
 
 
+def open_ones(path: Path) -> int:
+    """How many descriptors of this process are of this file."""
+    links = (Path(f"/proc/self/fd/{each}") for each in os.listdir("/proc/self/fd"))
+    return sum(1 for link in links if link.is_symlink() and os.readlink(link) == str(path))
+
+
 @pytest_twisted.ensureDeferred
 async def test_no_descriptor_is_left(tmp_path: Path) -> None:
     path, _ = make_file(tmp_path, 8 * MIB)
-
-    def open_ones() -> int:
-        links = (Path(f"/proc/self/fd/{each}") for each in os.listdir("/proc/self/fd"))
-        return sum(1 for link in links if link.is_symlink() and os.readlink(link) == str(path))
 
     async with over_tcp(tmp_path) as client:
         for _ in range(5):
@@ -86,8 +91,26 @@ async def test_no_descriptor_is_left(tmp_path: Path) -> None:
         rude = await client.open("lender.send", {"path": str(path)})
         await anext(rude.body)
         cast(Any, client)._peer.abort()
-    gc.collect()
-    assert open_ones() == 0
+        await deferLater(reactor, 0.05)
+    assert open_ones(path) == 0
+
+
+@pytest_twisted.ensureDeferred
+async def test_no_descriptor_is_left_where_an_error_is_kept(tmp_path: Path) -> None:
+    path, _ = make_file(tmp_path, 8 * MIB)
+    gc.disable()
+    try:
+        async with over_tcp(tmp_path) as client:
+            call = await client.open("lender.receive")
+            with path.open("rb") as file:
+                sending = Deferred.fromCoroutine(call.send_file(file.fileno()))
+                call.cancel()
+                with pytest.raises(CallCancelled) as kept:
+                    await sending
+            await check_alive(client)
+            assert open_ones(path) == 0, kept
+    finally:
+        gc.enable()
 
 
 @pytest_twisted.ensureDeferred
