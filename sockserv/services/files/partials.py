@@ -113,9 +113,12 @@ class Partials:
 
 def open_new(name: str, directory: int, *, mode: int) -> int:
     """A descriptor of a new partial, in the place of what had its name. Raises `OSError`."""
-    with suppress(FileNotFoundError):
+    flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW
+    try:
+        return os.open(name, flags, mode, dir_fd=directory)
+    except FileExistsError:
         os.unlink(name, dir_fd=directory)
-    return os.open(name, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, mode, dir_fd=directory)
+        return os.open(name, flags, mode, dir_fd=directory)
 
 
 def open_kept(name: str, directory: int) -> int | None:
