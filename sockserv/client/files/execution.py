@@ -97,23 +97,37 @@ class Execution:
     async def settle(self, plan: Plan) -> Plan:
         """The plan without doubts: whatever differs is a step, and the rest is the same."""
         differing: set[Step] = set()
-
-        async def compare(step: Step) -> None:
-            there = Deferred.fromCoroutine(digest_there(step, self._client))
-            try:
-                here = await digest_here(step, self._in_thread)
-                if (await there).digest != here:
-                    differing.add(step)
-            except (FilesError, LocalFileError):
-                # Whatever it is, it will be met again, and reported, when the file is to travel.
-                differing.add(step)
-            finally:
-                forget(there)
-
-        await in_parallel(map(compare, plan.doubtful), at_once=2 * _AT_ONCE)
+        await in_parallel(
+            (self._compare_batch(batch, differing) for batch in _batches(plan.doubtful)),
+            at_once=_AT_ONCE,
+        )
         steps = plan.steps + [step for step in plan.doubtful if step in differing]
         same = plan.same + len(plan.doubtful) - len(differing)
         return Plan(steps, plan.removals, [], same, plan.impossible, plan.left_out)
+
+    async def _compare_batch(self, batch: Sequence[Step], differing: set[Step]) -> None:
+        contents = await self._in_thread(partial(read_all, batch, max_bytes=SMALL_BYTES))
+
+        async def compare(step: Step, content: Content | SockservError | None) -> None:
+            if not await self._is_same(step, content):
+                differing.add(step)
+
+        await in_parallel(
+            map(compare, batch, contents), at_once=len(batch), beginning=self._client.together()
+        )
+
+    async def _is_same(self, step: Step, content: Content | SockservError | None) -> bool:
+        if isinstance(content, SockservError):
+            # It will be met again, and reported, when the file is to travel.
+            return False
+        there = Deferred.fromCoroutine(digest_there(step, self._client))
+        try:
+            here = content.digest if content else await digest_here(step, self._in_thread)
+            return (await there).digest == here
+        except (FilesError, LocalFileError):
+            return False
+        finally:
+            forget(there)
 
     # Steps, and what comes of them
 

@@ -167,7 +167,7 @@ class _Comparison:
         elif other is None or other.size != entry.size:
             self.plan.steps.append(self._transfer(path, entry, other))
             self._parents.update(_parents(path))
-        elif other.mtime_ns == entry.mtime_ns:
+        elif other.mtime_ns == entry.mtime_ns or not entry.size:
             self.plan.same += 1
         else:
             self.plan.doubtful.append(self._transfer(path, entry, other))
