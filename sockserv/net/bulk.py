@@ -125,16 +125,6 @@ async def _send_pieces(
     call: RunningCall, file: int, opened: OpenFile | None, offset: int, count: int | None
 ) -> int:
     """Hand over all pieces, as spans of `opened` or read from `file`; returns how many bytes they had."""
-    try:
-        return await _send_parts(call, file, opened, offset, count)
-    finally:
-        # Somebody may keep the traceback of what was raised, and that must not keep the file open.
-        del opened
-
-
-async def _send_parts(
-    call: RunningCall, file: int, opened: OpenFile | None, offset: int, count: int | None
-) -> int:
     at = offset
     end = sys.maxsize if count is None else offset + count
     span = None
@@ -150,12 +140,11 @@ async def _send_parts(
                 break
             await call.send(piece)
             at += len(piece)
-        span = None
-        if opened is not None:
-            await call.wait_for_file(opened)
         return at - offset
     finally:
-        del opened, span  # as above
+        call.file_bytes += at - offset
+        # Somebody may keep the traceback of what was raised, and that must not keep the file open.
+        del opened, span
 
 
 def _next_span(opened: OpenFile, at: int, left: int) -> FileSpan | None:
