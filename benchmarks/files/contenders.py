@@ -24,6 +24,7 @@ TLS_PUSH = "Twisted TLS push"
 _ALL = frozenset(Task)
 _FILES = frozenset({Task.GET, Task.PUT, Task.DISCARD})
 _TREES = frozenset({Task.GET, Task.PUT, Task.PUT_TREE, Task.GET_TREE})
+_SSH = _TREES | {Task.DISCARD}
 
 
 def contenders(state: Path, size: int) -> list[Contender]:
@@ -83,22 +84,20 @@ def contenders(state: Path, size: int) -> list[Contender]:
         Contender(name=OWN, tasks=_ALL, start=sockserv("plain")),
         Contender(name=OWN_TLS, tasks=_ALL, start=sockserv("secure"), is_secure=True),
         Contender(name=TLS_PUSH, tasks=frozenset({Task.DISCARD}), start=push, is_secure=True),
-        Contender(
-            name="scp", tasks=_TREES, start=ssh("scp"), needs=("sshd", "scp"), is_secure=True
-        ),
+        Contender(name="scp", tasks=_SSH, start=ssh("scp"), needs=("sshd", "scp"), is_secure=True),
         Contender(
             name="scp, aes128-gcm",
-            tasks=_TREES,
+            tasks=_SSH,
             start=ssh("scp", gcm),
             needs=("sshd", "scp"),
             is_secure=True,
         ),
         Contender(
-            name="sftp", tasks=_TREES, start=ssh("sftp"), needs=("sshd", "sftp"), is_secure=True
+            name="sftp", tasks=_SSH, start=ssh("sftp"), needs=("sshd", "sftp"), is_secure=True
         ),
         Contender(
             name="sftp, aes128-gcm",
-            tasks=_TREES,
+            tasks=_SSH,
             start=ssh("sftp", gcm),
             needs=("sshd", "sftp"),
             is_secure=True,

@@ -96,7 +96,8 @@ def openssh(folder: Path, state: Path, *, by: str, cipher: str | None) -> Iterat
         served = f"{there}:{folder / job.served}"
         is_tree = job.task in (Task.PUT_TREE, Task.GET_TREE)
         is_put = job.task in (Task.PUT, Task.PUT_TREE)
-        ends = [str(job.local), served] if is_put else [served, str(job.local)]
+        local = "/dev/null" if job.task is Task.DISCARD else str(job.local)
+        ends = [local, served] if is_put else [served, local]
         return ["scp", *options, *(["-r"] if is_tree else []), *ends]
 
     def sftp(job: Job) -> list[str]:
@@ -106,6 +107,7 @@ def openssh(folder: Path, state: Path, *, by: str, cipher: str | None) -> Iterat
             {
                 Task.PUT: f"put {local} {served}\n",
                 Task.GET: f"get {served} {local}\n",
+                Task.DISCARD: f"get {served} /dev/null\n",
                 Task.PUT_TREE: f"mkdir {served}\nput -r {local}/. {served}\n",
                 Task.GET_TREE: f"get -r {served} {local}\n",
             }[job.task]
