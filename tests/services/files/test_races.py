@@ -78,11 +78,11 @@ class Blocking:
         args = RemoveArguments(path=path, recursive=recursive)
         return [*tree.remove(self.jail, args, self._store.partials)]
 
-    def move(self, source: str, target: str) -> Any:
-        tree.move(self.jail, MoveArguments(source=source, target=target, overwrite="always"))
+    def move(self, source: str, target: str, overwrite: str = "always") -> Any:
+        tree.move(self.jail, MoveArguments(source=source, target=target, overwrite=overwrite))
 
-    def mkdir(self, path: str) -> Any:
-        tree.make_directory(self.jail, MakeDirectoryArguments(path=path))
+    def mkdir(self, path: str, *, parents: bool = False) -> Any:
+        tree.make_directory(self.jail, MakeDirectoryArguments(path=path, parents=parents))
 
 
 @contextmanager
