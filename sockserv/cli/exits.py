@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from enum import IntEnum
+from typing import Final
 
 from sockserv.errors import (
     AuthenticationFailed,
+    CallError,
     ConnectError,
     ConnectionEnded,
     PermissionDenied,
@@ -13,7 +15,6 @@ from sockserv.errors import (
     StateError,
     Unavailable,
 )
-from sockserv.files.errors import FilesDenied, ReadOnly
 
 __all__ = ["EXPLANATION", "EndedBySignal", "ExitStatus", "status_of"]
 
@@ -48,10 +49,16 @@ Exit status:
 A signal ends the command as usual: 130 in the shell for Ctrl-C."""
 
 
+_REFUSALS: Final = {"files.denied", "files.read-only"}
+"""Their classes would cost every command the time to import them."""
+
+
 def status_of(error: Exception) -> ExitStatus:
     """The exit status for an error."""
     match error:
-        case AuthenticationFailed() | PermissionDenied() | FilesDenied() | ReadOnly():
+        case AuthenticationFailed() | PermissionDenied():
+            return ExitStatus.REFUSED
+        case CallError() if error.wire_code in _REFUSALS:
             return ExitStatus.REFUSED
         case ConnectError() | StateError():
             return ExitStatus.NOT_CONNECTED
