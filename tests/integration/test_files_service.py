@@ -5,7 +5,9 @@ from __future__ import annotations
 import gc
 import json
 import os
-from collections.abc import AsyncIterator
+import signal
+import stat
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -20,7 +22,9 @@ from twisted.internet.task import deferLater
 from sockserv import Anonymous, Client, Identity, Server, connect
 from sockserv.errors import SockservError
 from sockserv.services.files import Files
+from sockserv.state import StateDirectory
 from sockserv.trust import EVERYTHING
+from tests.integration.conftest import ANY_PORT, Twistd
 
 OWNER = Anonymous(Identity("owner", frozenset({EVERYTHING})))
 CONTENT = bytes(range(256)) * 40_000
@@ -122,3 +126,23 @@ async def test_who_goes_away_leaves_nothing_open(tmp_path: Path, wait_seconds: f
             assert open_below(tmp_path) == []
     finally:
         gc.enable()
+
+
+@pytest.mark.parametrize("option", [True, False])
+@pytest_twisted.ensureDeferred
+async def test_the_daemon_serves_its_root(
+    twistd: Callable[..., Twistd], state: Path, tmp_path: Path, option: bool
+) -> None:
+    root = tmp_path / "elsewhere" if option else state / "files"
+    more = [f"--root={root}"] if option else []
+    daemon = twistd(f"--state={state}", f"--listen={ANY_PORT}", *more)
+    url = daemon.wait_until_listening(state).listening[0]
+    client = await connect(reactor, url, token=StateDirectory(state).owner_token())
+    await put(client, "a/b", CONTENT, parents=True, mtime_ns=5)
+    body, _ = await get(client, "a/b")
+    assert body == (root / "a" / "b").read_bytes() == CONTENT
+    assert stat.S_IMODE(root.stat().st_mode) == 0o700
+    await client.close()
+    assert daemon.stop() in (0, -signal.SIGTERM)
+    log = (state / "audit" / "00000001.jsonl").read_text()
+    assert '"files.put"' in log
