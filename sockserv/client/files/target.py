@@ -16,8 +16,10 @@ from __future__ import annotations
 import fcntl
 import os
 import stat
+from collections import deque
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
+from itertools import islice
 from threading import Lock
 from typing import Final, NoReturn
 
@@ -41,6 +43,7 @@ __all__ = ["Target", "folder_of", "make_folder", "remove"]
 
 _PERMISSIONS: Final = 0o777
 _SHORT_DIGITS: Final = 24
+_MAX_BUFFERS: Final = 512  # far below any system's IOV_MAX
 
 
 @contextmanager
@@ -200,13 +203,17 @@ class Target:
         with self._lock, naming(self.place.path):
             for piece in pieces:
                 self._hasher.update(piece)
-                rest = memoryview(piece)
-                while rest:
-                    if self._is_given_up or self._file is None:
-                        raise LocalFileError(f"{self.place.path} is not fetched any more")
-                    written = os.pwrite(self._file, rest, self._offset)
-                    self._offset += written
-                    rest = rest[written:]
+            unwritten: deque[bytes | memoryview] = deque(pieces)
+            while unwritten:
+                if self._is_given_up or self._file is None:
+                    raise LocalFileError(f"{self.place.path} is not fetched any more")
+                some = [*islice(unwritten, _MAX_BUFFERS)]
+                written = os.pwritev(self._file, some, self._offset)
+                self._offset += written
+                while unwritten and written >= len(unwritten[0]):
+                    written -= len(unwritten.popleft())
+                if written:
+                    unwritten[0] = memoryview(unwritten[0])[written:]
         return self._offset
 
     @property

@@ -312,6 +312,20 @@ class TestGet:
         assert world.tree() == {"a": BIG}
 
     @pytest.mark.parametrize("size", [10, len(BIG)])
+    def test_a_disk_that_takes_little_at_a_time(
+        self, world: World, size: int, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        world.service.store("a", BIG[:size])
+        written = os.pwrite
+
+        def pwritev(file: int, pieces: list[bytes], offset: int) -> int:
+            return written(file, b"".join(pieces)[:99_999], offset)
+
+        monkeypatch.setattr(os, "pwritev", pwritev)
+        world.get("a", world.folder / "a")
+        assert world.tree() == {"a": BIG[:size]}
+
+    @pytest.mark.parametrize("size", [10, len(BIG)])
     def test_modes_and_times_when_asked(self, world: World, size: int) -> None:
         world.service.store("a", BIG[:size], mode=0o4751, mtime_ns=1_234_567_890_123_456_789)
         world.get("a", world.folder / "a", preserve=True)
@@ -588,14 +602,14 @@ class TestTrees:
         for number in range(200):
             world.service.store(f"t/{number}", b"x")
         world.service.store("t/big", BIG)
-        written = os.pwrite
+        written = os.pwritev
 
-        def pwrite(file: int, data: bytes, offset: int) -> int:
+        def pwritev(file: int, pieces: list[bytes], offset: int) -> int:
             if len(world.tree()) > 70:
                 raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-            return written(file, data, offset)
+            return written(file, pieces, offset)
 
-        monkeypatch.setattr(os, "pwrite", pwrite)
+        monkeypatch.setattr(os, "pwritev", pwritev)
         with pytest.raises(LocalDiskError, match="no space left on device"):
             world.get("t", world.folder / "back")
         monkeypatch.undo()
