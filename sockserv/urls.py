@@ -22,7 +22,7 @@ import attrs
 
 from sockserv.errors import ConnectError
 
-__all__ = ["DEFAULT_PORT", "PIN", "Scheme", "ServerUrl"]
+__all__ = ["DEFAULT_PORT", "PIN", "Scheme", "ServerUrl", "without_secrets"]
 
 DEFAULT_PORT: Final = 7700
 
@@ -70,7 +70,7 @@ class ServerUrl:
                 raise ValueError(f"it is longer than {_MAX_URL_CHARACTERS} characters")
             return _parsed(text)
         except ValueError as error:
-            shown = _SECRETS.sub("...", text[:_MAX_URL_CHARACTERS])
+            shown = without_secrets(text[:_MAX_URL_CHARACTERS])
             raise ConnectError(f"{shown[:200]!r} is not the URL of a server: {error}") from None
 
     @property
@@ -103,6 +103,11 @@ class ServerUrl:
     def __str__(self) -> str:
         """The URL without its token."""
         return attrs.evolve(self, token=None).reveal()
+
+
+def without_secrets(text: str) -> str:
+    """What somebody has given for a URL, with dots in the place of all that may be secret in it: for errors."""
+    return _SECRETS.sub("...", text)
 
 
 def _parsed(text: str) -> ServerUrl:

@@ -31,7 +31,7 @@ import msgspec
 from sockserv.atomic import explained, remove_file, replace_file
 from sockserv.errors import ConnectError, ProfileError
 from sockserv.tables import converted
-from sockserv.urls import DEFAULT_PORT, Scheme, ServerUrl
+from sockserv.urls import DEFAULT_PORT, Scheme, ServerUrl, without_secrets
 
 __all__ = ["ENVIRONMENT_VARIABLE", "Profile", "Profiles", "check_name", "is_name", "usual_name"]
 
@@ -102,7 +102,7 @@ def check_name(name: str) -> str:
     ):
         return name
     raise ProfileError(
-        f"{name[: 2 * _MAX_NAME_CHARACTERS]!r} is not a name for a server: up to {_MAX_NAME_CHARACTERS} letters, "
+        f"{without_secrets(name)[: 2 * _MAX_NAME_CHARACTERS]!r} is not a name for a server: up to {_MAX_NAME_CHARACTERS} letters, "
         "digits and . _ @ -, the first one a letter or a digit"
     )
 
@@ -206,7 +206,8 @@ class Profiles:
         try:
             return self._path_of(name)
         except ProfileError:
-            raise self._there_is_none(name) from None
+            # It may be an invitation without its beginning.
+            raise self._there_is_none(without_secrets(name)) from None
 
     def _is_still(self, profile: Profile) -> bool:
         try:

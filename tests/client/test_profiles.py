@@ -195,6 +195,24 @@ class TestNames:
             with pytest.raises(ProfileError, match="no server is known as "):
                 use(name)
 
+    @pytest.mark.parametrize(
+        "name",
+        [
+            "lab.example.org:7700/?token=hidden",
+            "sockserv:/lab/?token=hidden",
+            "tcp://lab:7700/#hidden",
+            "me:hidden@lab/",
+            f"lab/{'hidden' * 8}",
+        ],
+    )
+    def test_an_invitation_in_the_place_of_one_keeps_its_token(
+        self, name: str, profiles: Profiles
+    ) -> None:
+        for use in (check_name, profiles.load, profiles.remove):
+            with pytest.raises(ProfileError) as caught:
+                use(name)
+            assert "hidden" not in str(caught.value)
+
     @pytest.mark.parametrize("name", ["x" * 65, "𠀀" * 49])
     def test_what_is_too_long_for_one(self, name: str) -> None:
         with pytest.raises(ProfileError):
