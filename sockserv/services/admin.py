@@ -28,13 +28,12 @@ from sockserv.trust.identities_file import (
     KeptToken,
     normal_name,
 )
-from sockserv.trust.store import IdentityStore
+from sockserv.trust.store import ADMIN, IdentityStore
 
 __all__ = ["Admin", "IdentitiesUnusable", "Reachable"]
 
 T = TypeVar("T")
 
-_ADMIN: Final = "admin"
 _UNUSABLE: Final = "the identities file cannot be used; the daemon's log says why"
 _MAX_EXPIRES_SECONDS: Final = 100 * 365 * 86_400
 
@@ -131,7 +130,7 @@ class Admin(Service):
         self._on_change = on_change
         self._turns = DeferredLock()
 
-    @operation("admin.identities", permission=_ADMIN, audit=Audit.READS)
+    @operation("admin.identities", permission=ADMIN, audit=Audit.READS)
     async def list_identities(self, call: Call[NoArguments]) -> None:
         """Everybody but the owner: what they may do, and the names of what proves them.
 
@@ -144,29 +143,31 @@ class Admin(Service):
 
         await call.send(await call.in_thread(lines))
 
-    @operation("admin.invite", args=InviteArguments, permission=_ADMIN)
+    @operation("admin.invite", args=InviteArguments, permission=ADMIN)
     async def invite(self, call: Call[InviteArguments]) -> Invitation:
         """Add an identity, and give a token for it. Raises `InvalidArgument` for a name that is there already."""
         args = call.args
         grants, expires = _grants(args), _expiry(call, args.expires_seconds)
         token = await self._change(
-            call, lambda: self._store.invite(args.name, grants, expires=expires)
+            call, lambda by: self._store.invite(args.name, grants, expires=expires, by=by)
         )
         return self._invitation(call, args.name, token)
 
-    @operation("admin.add-token", args=TokenArguments, permission=_ADMIN)
+    @operation("admin.add-token", args=TokenArguments, permission=ADMIN)
     async def add_token(self, call: Call[TokenArguments]) -> Invitation:
         """Give one more token for an identity. Raises `InvalidArgument` when there is nobody of this name."""
         args = call.args
         expires = _expiry(call, args.expires_seconds)
-        token = await self._change(call, lambda: self._store.add_token(args.name, expires=expires))
+        token = await self._change(
+            call, lambda by: self._store.add_token(args.name, expires=expires, by=by)
+        )
         return self._invitation(call, args.name, token)
 
-    @operation("admin.revoke", args=NameArguments, permission=_ADMIN)
+    @operation("admin.revoke", args=NameArguments, permission=ADMIN)
     async def revoke(self, call: Call[NameArguments]) -> None:
         """Remove an identity; what it does at this moment is ended. Raises `InvalidArgument` as `admin.add-token`."""
         name = call.args.name
-        await self._change(call, lambda: self._store.revoke(name))
+        await self._change(call, lambda by: self._store.revoke(name, by=by))
 
     @operation("identity.whoami", permission=None, audit=Audit.NEVER)
     def whoami(self, call: Call[NoArguments]) -> dict[str, Any]:
@@ -181,10 +182,15 @@ class Admin(Service):
         Other connections that have logged in with the old one are ended. Raises `PermissionDenied` for a login that is
         by no token of the identities file, and `InvalidArgument` for what cannot be a new one.
         """
-        identity, sha256 = call.identity, call.args.sha256
-        # The connection is somebody else before anybody asks again who it is.
+        sha256 = call.args.sha256
+
+        def become(replaced: Identity) -> None:
+            # The connection has its new login before anybody asks again who it is. What it may do is left as it was until
+            # then: the file may say less by now, and the calls end that need it when that is noticed, here or never.
+            call.become(attrs.evolve(call.identity, login=replaced.login))
+
         replaced = await self._change(
-            call, lambda: self._store.replace_token(identity, sha256), then=call.become
+            call, lambda identity: self._store.replace_token(identity, sha256), then=become
         )
         assert replaced.login is not None  # it has just got one
         call.note(credential=replaced.login.credential)
@@ -192,11 +198,14 @@ class Admin(Service):
     async def _change(
         self,
         call: Call[Any],
-        change: Callable[[], T],
+        change: Callable[[Identity], T],
         *,
         then: Callable[[T], None] = lambda result: None,
     ) -> T:
-        """Change the identities in a thread, and let that take effect. Raises only what a caller may see."""
+        """Change the identities in a thread, and let that take effect. Raises only what a caller may see.
+
+        `change` is given who the caller is when its turn has come.
+        """
         # However many calls there are, one thread is enough for what has to happen one after the other.
         await self._turns.acquire()
         told: Deferred[T] = Deferred()
@@ -209,15 +218,17 @@ class Admin(Service):
         Deferred.fromCoroutine(self._work(call, change, then)).addBoth(end)
         return await told
 
-    async def _work(self, call: Call[Any], change: Callable[[], T], then: Callable[[T], None]) -> T:
+    async def _work(
+        self, call: Call[Any], change: Callable[[Identity], T], then: Callable[[T], None]
+    ) -> T:
         try:
-            result: T = await self._in_thread(change)
+            result: T = await self._in_thread(change, call.identity)
         except IdentitiesFileError as error:
             self._log.error("{error}", error=error)
             raise IdentitiesUnusable(_UNUSABLE) from error
         except IdentitiesError as error:
             # What is wrong with it has words of the file in it, which are not for everybody.
-            if not call.identity.may(_ADMIN):
+            if not call.identity.may(ADMIN):
                 raise IdentitiesUnusable(_UNUSABLE) from error
             raise IdentitiesUnusable(str(error)) from error
         then(result)

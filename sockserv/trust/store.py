@@ -45,7 +45,10 @@ from sockserv.trust.identities_file import (
 )
 from sockserv.trust.origin import PeerCertificate
 
-__all__ = ["IdentityStore", "owner_entry"]
+__all__ = ["ADMIN", "IdentityStore", "owner_entry"]
+
+ADMIN: Final = "admin"
+"""The permission to change the identities."""
 
 _TOKEN_BYTES = 32
 _BLINDING_KEY: Final = secrets.token_bytes(32)
@@ -97,6 +100,9 @@ class IdentityStore:
 
     All methods may be called in any thread. Those that look up never wait for a disk; `refresh` and the ones that
     change the file block, and are for threads. Times are in UTC.
+
+    Those have a parameter `by`: who asks for the change. Somebody who may not, as the file says right before it is
+    written, is refused with `PermissionDenied`: what was begun by somebody who is revoked meanwhile comes too late.
 
     Making one reads the file, and makes it if there is none; raises `IdentitiesError` when it cannot be used.
     """
@@ -203,7 +209,14 @@ class IdentityStore:
             self._known = self._understand(self._file.read())
             return True
 
-    def invite(self, name: str, grants: Grants, *, expires: datetime | None = None) -> str:
+    def invite(
+        self,
+        name: str,
+        grants: Grants,
+        *,
+        expires: datetime | None = None,
+        by: Identity | None = None,
+    ) -> str:
         """Add an identity, and make a token for it, which is returned and kept nowhere. Blocks.
 
         Raises `InvalidArgument` when the name is not possible or there is somebody of this name, and `IdentitiesError`
@@ -224,10 +237,12 @@ class IdentityStore:
             entries[new.name] = new
             return with_entry(text, new)
 
-        self._edit(add)
+        self._edit(add, by=by)
         return token
 
-    def add_token(self, name: str, *, expires: datetime | None = None) -> str:
+    def add_token(
+        self, name: str, *, expires: datetime | None = None, by: Identity | None = None
+    ) -> str:
         """Make one more token for an identity, which is returned and kept nowhere. Blocks.
 
         Raises `InvalidArgument` when there is nobody of this name, and what `invite` raises.
@@ -239,10 +254,10 @@ class IdentityStore:
             entries[entry.name] = attrs.evolve(entry, tokens=(*entry.tokens, kept))
             return with_token(text, entry.name, kept)
 
-        self._edit(add)
+        self._edit(add, by=by)
         return token
 
-    def revoke(self, name: str) -> None:
+    def revoke(self, name: str, *, by: Identity | None = None) -> None:
         """Remove an identity with all that proves it. Blocks. Raises what `add_token` raises."""
 
         def remove(text: str, entries: dict[str, Entry]) -> str:
@@ -250,7 +265,7 @@ class IdentityStore:
             del entries[entry.name]
             return without_entry(text, entry.name)
 
-        self._edit(remove)
+        self._edit(remove, by=by)
 
     def replace_token(self, identity: Identity, sha256: str) -> Identity:
         """Have another token, by its hash, in the place of the one that somebody has logged in with. Blocks.
@@ -282,7 +297,9 @@ class IdentityStore:
 
         return self._edit(replace).by_login[identity.name, login].identity
 
-    def _edit(self, change: Callable[[str, dict[str, Entry]], str]) -> _Known:
+    def _edit(
+        self, change: Callable[[str, dict[str, Entry]], str], *, by: Identity | None = None
+    ) -> _Known:
         """Write what `change` makes of the text, and return what is known then.
 
         `change` also makes of the entries what the text has to mean.
@@ -293,6 +310,8 @@ class IdentityStore:
                 raise IdentitiesError(f"{self._file.path.name} is being edited: try again")
             text = self._file.read()
             entries = self._parse(text)
+            if by is not None:
+                self._check_admin(by, entries)
             text = change(text, entries)
             known = self._understand(text)
             if list(known.entries.items()) != list(entries.items()):
@@ -302,6 +321,15 @@ class IdentityStore:
             self._signature = self._file.write(text, instead_of=signature)
             self._known = known
             return known
+
+    def _check_admin(self, by: Identity, entries: dict[str, Entry]) -> None:
+        """Raises `PermissionDenied` for who is no admin now, by the credential that they have come in by."""
+        entry = {each.name: each for each in self._taken}.get(by.name) or entries.get(by.name)
+        logins = [] if entry is None else [each.login for each in entry.credentials()]
+        if entry is None or by.login not in logins or not entry.grants.identity(by.name).may(ADMIN):
+            raise PermissionDenied(
+                f"{by.name} may not change the identities any more", details={"permission": ADMIN}
+            )
 
     def _understand(self, text: str) -> _Known:
         return _known(self._parse(text), self._taken, next(self._revisions))

@@ -297,7 +297,63 @@ class TestRevoke:
         assert not house.is_in(client)
 
 
+class TestWhatAnAdminHasBegun:
+    """The permission is looked at when a call opens; the change is made when its turn has come."""
+
+    CHANGES = (
+        ("admin.invite", {"name": "accomplice", "admin": True}),
+        ("admin.add-token", {"name": "bob"}),
+        ("admin.revoke", {"name": "bob"}),
+    )
+
+    @pytest.mark.parametrize(("op", "args"), CHANGES)
+    def test_comes_too_late_for_who_is_revoked_before_its_turn(
+        self, house: House, op: str, args: dict[str, Any]
+    ) -> None:
+        house.invite("bob")
+        admin, owner = house.connect(house.invite("eve", admin=True)), house.connect()
+        revoking = house.memory.run(owner.open("admin.revoke", {"name": "eve"}, end=True))
+        late = house.memory.run(admin.open(op, args, end=True))
+        house.memory.run(revoking.result())
+        with pytest.raises(PermissionDenied):
+            house.memory.run(late.result())
+        assert [entry.name for entry in house.store.entries()] == ["owner", "bob"]
+        assert len(house.store.entries()[1].tokens) == 1
+
+    @pytest.mark.parametrize(("op", "args"), CHANGES)
+    @pytest.mark.parametrize("edit", [("admin = true", "admin = false"), ("tokens", "# tokens")])
+    def test_comes_too_late_after_an_edit_that_nobody_has_noticed(
+        self, house: House, op: str, args: dict[str, Any], edit: tuple[str, str]
+    ) -> None:
+        house.invite("bob")
+        admin = house.connect(house.invite("eve", admin=True))
+        head, table = house.file.path.read_text().split("[eve]")
+        house.file.write(f"{head}[eve]{table.replace(*edit)}")
+        with pytest.raises(PermissionDenied, match="eve may not change the identities any more"):
+            house.call(admin, op, args)
+        assert house.file.path.read_text() == f"{head}[eve]{table.replace(*edit)}"
+
+    def test_goes_on_with_the_token_that_it_has_been_given_meanwhile(self, house: House) -> None:
+        admin = house.connect(house.invite("eve", admin=True))
+        args = {"sha256": hash_token(NEW_TOKEN)}
+        replacing = house.memory.run(admin.open("identity.replace-token", args, end=True))
+        inviting = house.memory.run(admin.open("admin.invite", {"name": "bob"}, end=True))
+        house.memory.run(replacing.result())
+        assert house.memory.run(inviting.result())["name"] == "bob"
+
+
 class TestReplaceToken:
+    def test_it_hides_no_edit_that_has_not_been_noticed(self, house: House) -> None:
+        """Otherwise what was taken away there would be forgotten, and not be ended."""
+        client = house.connect(house.invite("alice", permissions=["forever"]))
+        running = house.memory.run(client.open("forever"))
+        text = house.file.path.read_text()
+        house.file.write(text.replace('["forever"]', "[]"))
+        house.call(client, "identity.replace-token", {"sha256": hash_token(NEW_TOKEN)})
+        with pytest.raises(PermissionDenied, match="'forever' was changed"):
+            house.memory.run(running.result())
+        assert house.is_in(client)
+
     def test_the_connection_goes_on_with_the_new_one(self, house: House) -> None:
         old = house.invite("alice")
         client, other = house.connect(old), house.connect(old)
