@@ -142,6 +142,8 @@ class Source:
     def open(self) -> os.stat_result:
         """Open the file, if it was not handed in open, and say what the system knows of it."""
         with self._lock, naming(self.path):
+            if self._is_given_up:
+                raise LocalFileError(f"{self.path} is not read any more")
             if self._file is None:
                 self._file = _open(self.path, may_be_link=self._may_be_link)
             self.status = os.fstat(self._file)

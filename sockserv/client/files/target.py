@@ -134,6 +134,7 @@ class Target:
             with folder_of(self.place) as found:
                 return self.open(resume=resume, is_private=is_private, folder=found)
         with self._lock, naming(self.place.path):
+            self._check_wanted()
             self._folder = os.dup(folder)
             self._file = self._open_partial(0o600 if is_private else 0o666)
             if not resume:
@@ -184,11 +185,14 @@ class Target:
     def _read(self) -> Iterator[None]:
         assert self._file is not None
         while piece := os.pread(self._file, PIECE_BYTES, self._offset):
-            if self._is_given_up:
-                raise LocalFileError(f"{self.place.path} is not fetched any more")
+            self._check_wanted()
             self._hasher.update(piece)
             self._offset += len(piece)
             yield
+
+    def _check_wanted(self) -> None:
+        if self._is_given_up:
+            raise LocalFileError(f"{self.place.path} is not fetched any more")
 
     def clear(self) -> None:
         """Throw away what there is: it is not what it should be."""
@@ -205,8 +209,8 @@ class Target:
                 self._hasher.update(piece)
             unwritten: deque[bytes | memoryview] = deque(pieces)
             while unwritten:
-                if self._is_given_up or self._file is None:
-                    raise LocalFileError(f"{self.place.path} is not fetched any more")
+                self._check_wanted()
+                assert self._file is not None
                 some = [*islice(unwritten, _MAX_BUFFERS)]
                 written = os.pwritev(self._file, some, self._offset)
                 self._offset += written
@@ -287,7 +291,8 @@ class Target:
                 return
             for name in os.listdir(self._folder):
                 if name.startswith(self._stem) and name != self._partial:
-                    _remove_unlocked(name, self._folder)
+                    with suppress(OSError):
+                        _remove_unlocked(name, self._folder)
 
     def close(self) -> None:
         """Close the file, as soon as nobody writes any more."""

@@ -10,7 +10,7 @@ import pytest
 from twisted.internet.defer import Deferred
 
 from sockserv.client.files import Direction, Files, Incomplete, Summary
-from sockserv.errors import ConnectionEnded
+from sockserv.errors import ConnectionEnded, Unavailable
 from sockserv.files.errors import Exists, FilesDenied, QuotaExceeded, ReadOnly
 from sockserv.services.files import Files as FilesService
 from sockserv.testing import Link, MemoryServer
@@ -135,3 +135,36 @@ def test_there_is_no_room(world: World) -> None:
     with pytest.raises(QuotaExceeded):
         world.memory.run(files.put(world.here, "t"))
     assert "t/huge" not in world.contents(world.there)
+
+
+@pytest.mark.parametrize("command", ["put", "get"])
+def test_the_connection_breaks_at_any_byte(world: World, tmp_path: Path, command: str) -> None:
+    """Each time a little later: what is there is whole, and in the end it is all there."""
+    small = {"a": b"1", "b/c": BIG[:70_000], "b/d": BIG[:300_000], "e": b""}
+    source = tmp_path / "source"
+    target = world.there / "t" if command == "put" else tmp_path / "back"
+    for name, content in small.items():
+        path = (source if command == "put" else world.there / "t") / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(content)
+    breaks = 0
+    after_bytes = 0
+    while True:
+        link = Link()
+        files = world.files(FilesAccess.READ_WRITE, link)
+        running = files.put(source, "t") if command == "put" else files.get("t", tmp_path / "back")
+        for way in (link.to_server, link.to_client):
+            way.cut_after(way.delivered_bytes + after_bytes)
+        after_bytes += 37 if after_bytes < 2000 else 9_973
+        try:
+            world.memory.run(running, max_seconds=10.0)
+        except (ConnectionEnded, Unavailable):
+            breaks += 1
+        else:
+            break
+        finally:
+            world.memory.flush()
+        for name, content in world.contents(target).items() if target.exists() else ():
+            assert content == small.get(name) or "/.sockserv-partial-" in f"/{name}"
+    assert breaks > 50
+    assert world.contents(target) == small
