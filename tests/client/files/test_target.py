@@ -11,11 +11,14 @@ from pathlib import Path
 from threading import Event, Thread
 
 import pytest
+from twisted.internet.defer import CancelledError
 
 from sockserv.client.files.errors import LocalFileError, TargetBusy
 from sockserv.client.files.plan import Place
 from sockserv.client.files.target import Target, make_folder, remove
 from sockserv.files.arguments import ALWAYS
+from sockserv.testing import MemoryServer
+from tests.client.files.fake_files import FakeFiles
 
 ROUNDS = 300
 
@@ -107,3 +110,27 @@ def test_what_is_left_of_older_contents_goes_with_the_next(tmp_path: Path) -> No
     # That which somebody still writes stays, and so does that of another file.
     assert len([*tmp_path.iterdir()]) == 3
     older.close()
+
+
+@pytest.mark.skipif(not Path("/proc/self/fd").exists(), reason="nobody tells what is open")
+@pytest.mark.parametrize("command", ["put", "get"])
+def test_whenever_it_is_cancelled_nothing_stays_open(tmp_path: Path, command: str) -> None:
+    content = bytes(300_000)
+    (tmp_path / "big").write_bytes(content)
+    service = FakeFiles({"there": content})
+    with MemoryServer([service]) as memory:
+        files = memory.connect().files
+        before = os.listdir("/proc/self/fd")
+        for steps in range(0, 120, 3):
+            running = (
+                files.put(tmp_path / "big", f"new {steps}")
+                if command == "put"
+                else files.get("there", tmp_path / f"new {steps}")
+            )
+            for _ in range(steps):
+                memory.network.step()
+            running.cancel()
+            running.addErrback(lambda failure: failure.trap(CancelledError))
+            memory.flush()
+        assert os.listdir("/proc/self/fd") == before
+    assert all(path.stat().st_size for path in tmp_path.iterdir())
