@@ -33,8 +33,9 @@ Examples:
 def command(app: App, local: str, remote: Remote, pull: bool, delete: bool, dry_run: bool) -> None:
     """Make one folder like another.
 
-    The folder REMOTE at the daemon becomes like LOCAL; with --pull it is the other way round. Only what differs is sent: files of another size, and those of another time whose digests differ. Modes and times
-    are kept. With --delete, what only REMOTE has is removed, after everything else has gone well.
+    The folder REMOTE at the daemon becomes like LOCAL; with --pull it is the other way round. Only what differs is
+    sent: files of another size, and those of another time whose digests differ. Modes and times are kept. With
+    --delete, what only the other side has is removed, after everything else has gone well.
     """
     app.run(
         app.options,
