@@ -159,25 +159,27 @@ What stands in `sockserv identities` can be changed in the file identities.toml,
     type=_Duration(),
     default="never",
     metavar="TIME",
-    help="When the login ends: 30m, 12h, 7d, 4w from now, or never.  [default: never]",
+    help="When it ends: 30m, 12h, 7d, 4w from now, or never.  [default: never]",
 )
 @click.option(
     "--host",
     type=_Host(),
-    metavar="HOST",
-    help="What the daemon's machine is called where they are.",
+    metavar="HOST[:PORT]",
+    help="Where they reach the daemon, if the line would name another place.",
 )
 @click.option(
     "--pin/--no-pin",
     "has_pin",
     default=True,
-    help="Without a pin the line holds for any key with a certificate by an authority.",
+    help="Without it, clients ask for a certificate that an authority has signed.  [default: pin]",
 )
 @click.option(
     "--qr/--no-qr", default=None, help="Show it as a QR code, too.  [default: on a terminal]"
 )
 @click.option(
-    "--again", is_flag=True, help="Another line for somebody who is there; they may do no more."
+    "--again",
+    is_flag=True,
+    help="Another line for somebody who is there already; they may do no more than before.",
 )
 @click.argument("name")
 @pass_app
@@ -243,7 +245,7 @@ async def _invite(session: Session, request: _Request, line: _Line, *, qr: bool 
             f"{error}: {invited.name} is invited, but nobody has seen the line; "
             f"`sockserv invite --again {invited.name}` makes another one"
         ) from None
-    await _explain(session, invited.name, url, qr=qr)
+    await _explain(session, invited.name, url, is_told=line.host is None, qr=qr)
 
 
 def _reached(session: Session) -> ServerUrl | None:
@@ -279,9 +281,18 @@ def _invitation(invited: _Invited, reached: ServerUrl | None, line: _Line) -> Se
     return attrs.evolve(url, pin=url.pin if line.has_pin else None, token=invited.token)
 
 
-async def _explain(session: Session, name: str, url: ServerUrl, *, qr: bool | None) -> None:
-    """Say what to do with the line, to whoever sits there, and what it is not good for, to everybody."""
-    if url.is_local:
+async def _explain(
+    session: Session, name: str, url: ServerUrl, *, is_told: bool, qr: bool | None
+) -> None:
+    """Say what to do with the line, to whoever sits there, and what it is not good for, to everybody.
+
+    `is_told` is whether the host in it is what the daemon says, and not what was asked for.
+    """
+    if url.is_local and not is_told:
+        await session.remark(
+            f"This is for this machine only: from elsewhere, {url.address} does not lead here."
+        )
+    elif url.is_local:
         await session.remark(
             f"This is for this machine only: the daemon listens on {url.address}. To let others in "
             "over the network, start it with --listen 0.0.0.0:7700, and invite again."

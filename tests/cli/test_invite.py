@@ -223,6 +223,13 @@ class TestRemarks:
         assert ServerUrl.parse(shown.line.strip()).token == TOKEN
         assert f"for this machine only: the daemon listens on {url}" in shown.remarks
         assert "--listen 0.0.0.0:7700" in shown.remarks
+
+    def test_a_host_that_is_this_machine(self, memory: MemoryServer) -> None:
+        shown = Shown(memory, "alice", "--host", "127.0.0.1")
+        assert (
+            "This is for this machine only: from elsewhere, sockserv://127.0.0.1" in shown.remarks
+        )
+        assert "listens on" not in shown.remarks
         assert TOKEN not in shown.remarks
 
     def test_what_the_daemon_says_commands_no_terminal(
