@@ -18,7 +18,7 @@ import click
 from sockserv.cli.durations import seconds_in
 from sockserv.cli.exits import EndedBySignal, ExitStatus
 from sockserv.cli.options import App, Command, Group, pass_app
-from sockserv.cli.output import as_json_line, printable
+from sockserv.cli.output import as_json_line, padded, printable
 from sockserv.cli.stdio import StreamError
 
 if TYPE_CHECKING:
@@ -39,7 +39,7 @@ _HASH: Final = re.compile("[0-9a-f]{64}")
 
 @click.group("audit", cls=Group, epilog="Example:  sockserv audit show --since 1h --outcome ok")
 def command() -> None:
-    """Read the audit log of a daemon on this machine, and look it over.
+    """Show and verify the audit log of a daemon here.
 
     The log is in the daemon's state directory, which --state names; the daemon need not run.
     """
@@ -60,7 +60,7 @@ class _Moment(click.ParamType):  # type: ignore[type-arg]  # older versions of c
                 moment = datetime.fromisoformat(value)
             except ValueError:
                 self.fail(
-                    f"{value!r} is neither a time ago as 30m, 12h or 7d, nor a moment as 2026-12-31 or "
+                    f"{value!r} is neither a time ago, as 30m, 12h or 7d, nor a moment, as 2026-12-31 or "
                     "2026-12-31T23:59:00Z",
                     param,
                     ctx,
@@ -112,13 +112,13 @@ Examples:
     "--since",
     metavar="TIME",
     type=_Moment(),
-    help="Only what came after: 2h ago, or 2026-12-31T23:59.",
+    help="Only what is no older: 30m, 12h or 7d ago, or from 2026-12-31T23:59 on (UTC).",
 )
 @pass_app
 def show(app: App, /, *, follow: bool, **filters: Any) -> None:
-    """Show the records of the log, the oldest first, a line for each. Times are in UTC.
+    """Show the records of the log.
 
-    With --json the lines are shown as they stand in the log.
+    A line for each, the oldest first; times are in UTC. With --json the lines are shown as they stand in the log.
     """
     from sockserv.trust.audit.reading import entries
 
@@ -172,9 +172,9 @@ Examples:
 @click.option("--head", metavar="HASH", help="The hash of a record that has to be there still.")
 @pass_app
 def verify(app: App, *, head: str | None) -> None:
-    """Check that no line of the log was changed, put in, taken out or moved.
+    """Check that nobody has tampered with the log.
 
-    Each fault is named with its file and line, and the exit status is 1. Note the hash that is shown at the end
+    No line may have been changed, put in, taken out or moved. Each fault is named with its file and line, and the exit status is 1. Note the hash that is shown at the end
     somewhere else, and give it to a later run: whoever can write to the log can also write all of it anew.
     """
     from sockserv.trust.audit.verify import verify as look_over
@@ -226,7 +226,7 @@ def _shown(entry: Entry) -> bytes:
         record = entry.line.record
         columns = (
             f"{record.time[:19]:19}",
-            f"{record.identity or '-':10}",
+            padded(record.identity or "-", 10),
             f"{record.event:12}",
             f"{record.op or '-':22}",
             f"{record.outcome or '-':8}",

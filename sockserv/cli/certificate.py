@@ -33,7 +33,7 @@ def command() -> None:
 @command.command("show", cls=Command, epilog="Example:  sockserv certificate show")
 @pass_app
 def show(app: App) -> None:
-    """Show the pin of the daemon's own certificate, its names, and its dates.
+    """Show the daemon's own certificate: pin, names, dates.
 
     The pin is what clients know the daemon by: compare it with the one that a client complains about.
     """
@@ -56,9 +56,9 @@ Examples:
 )
 @pass_app
 def renew(app: App, *, new_key: bool) -> None:
-    """Make the daemon a new certificate, for its key and this machine's names.
+    """Make the daemon a new certificate.
 
-    The key stays, and with it the pin: clients do not notice. A running daemon shows the new certificate from the
+    It has the names of this machine as they are now. The key stays, and with it the pin: clients do not notice. A running daemon shows the new certificate from the
     next connection on.
     """
     from datetime import UTC, datetime

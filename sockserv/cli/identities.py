@@ -24,9 +24,9 @@ Examples:
 )
 @pass_app
 def command(app: App) -> None:
-    """List who may use the daemon, what each may do, and by what each is known.
+    """List who may use the daemon, and for what.
 
-    The owner, who may do everything, does not stand there. No secret is shown: `token:` and 8 digits tell a token
+    By what each is known stands there, too. The owner, who may do everything, does not stand there. No secret is shown: `token:` and 8 digits tell a token
     from others, in this list as in the daemon's log.
     """
     app.run(app.options, _list)

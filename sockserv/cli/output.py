@@ -9,7 +9,7 @@ from unicodedata import combining, east_asian_width
 
 import msgspec
 
-__all__ = ["as_json_line", "printable", "table"]
+__all__ = ["as_json_line", "padded", "printable", "table"]
 
 
 def printable(text: str) -> str:
@@ -40,12 +40,15 @@ def table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
     lines = [[*head], *([printable(field) for field in row] for row in rows)]
     widths = [max(map(_width, column)) for column in zip(*lines, strict=True)]
     return "".join(
-        "  ".join(
-            field + " " * (width - _width(field)) for field, width in zip(line, widths, strict=True)
-        ).rstrip()
+        "  ".join(padded(field, width) for field, width in zip(line, widths, strict=True)).rstrip()
         + "\n"
         for line in lines
     )
+
+
+def padded(text: str, columns: int) -> str:
+    """The text with as many spaces behind it as it takes to fill so many columns of a terminal."""
+    return text + " " * (columns - _width(text))
 
 
 def _width(text: str) -> int:

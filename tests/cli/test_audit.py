@@ -78,7 +78,7 @@ def test_a_line_for_each(state: Path) -> None:
         '2026-11-22T12:00:00  alice       begin         files.put               -         {"path":"a b"}\n'
         "2026-11-22T13:00:00  alice       end           files.put               ok        "
         "by files, 5 bytes in, 0.25 s\n"
-        "2026-11-22T14:00:00  李雷          refused       exec                    permission-denied  "
+        "2026-11-22T14:00:00  李雷        refused       exec                    permission-denied  "
         "no \\x1b[2J, needs exec\n"
     )
 
@@ -114,7 +114,7 @@ def test_the_lines_as_they_stand_there(state: Path) -> None:
 @pytest.mark.parametrize("when", ["yesterday", "2026-13-01", "0h", ""])
 def test_no_moment(state: Path, when: str) -> None:
     result = audit(state, "show", "--since", when)
-    assert "is neither a time ago as 30m, 12h or 7d, nor a moment" in str(result.exception)
+    assert "is neither a time ago, as 30m, 12h or 7d, nor a moment" in str(result.exception)
 
 
 def test_a_damaged_line_is_shown_as_such(state: Path) -> None:
