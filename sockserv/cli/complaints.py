@@ -79,7 +79,8 @@ def _about_the_system(error: OSError) -> str:
     if error.errno in _WHILE_WRITING:
         # Only click, with the help, writes without saying what it is about.
         return f"cannot write to standard output: {reason}"
-    return f"the system refuses: {reason}"
+    about = f" {error.filename}" if isinstance(error.filename, str) else ""
+    return f"the system refuses{about}: {reason}"
 
 
 def _about_usage(error: click.UsageError) -> str:

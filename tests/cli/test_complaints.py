@@ -103,6 +103,11 @@ def test_too_much_for_the_system() -> None:
     assert complaint.status == 1
 
 
+def test_a_file_that_the_system_refuses() -> None:
+    complaint = complaint_about(PermissionError(13, "Permission denied", "/state/key.pem"))
+    assert complaint.message == "the system refuses /state/key.pem: permission denied"
+
+
 def test_a_mistake_of_ours() -> None:
     complaint = complaint_about(KeyError("x"))
     assert complaint.message.startswith("this should not have happened: KeyError: 'x'")
