@@ -177,4 +177,7 @@ def _advice(profile: Profile) -> str | None:
         return (
             "if the URL had a token, put it into quotes, or the shell takes the & in it for its own"
         )
-    return "an invitation is good for one login: ask for a new one, and say so if you have not used this one"
+    return (
+        "an invitation is good for one login, until it expires: ask for a new one, "
+        "and say so if you have not used this one"
+    )

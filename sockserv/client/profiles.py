@@ -236,7 +236,9 @@ class Profiles:
             if known
             else "`sockserv login` makes one of the line that `sockserv invite` has printed"
         )
-        return ProfileError(f"no server is known as {name}: {advice}; a URL begins as sockserv://")
+        return ProfileError(
+            f"no server is known as {name or repr(name)}: {advice}; a URL begins with sockserv://"
+        )
 
 
 def _may_stand_in_a_name(character: str) -> bool:

@@ -40,6 +40,7 @@ from sockserv.trust.toml_places import Place, Places
 from sockserv.urls import PIN
 
 __all__ = [
+    "MAX_NAME_CHARACTERS",
     "OWNER",
     "Credential",
     "Entry",
@@ -56,7 +57,7 @@ __all__ = [
 OWNER: Final = "owner"
 """The identity that a daemon has without a file."""
 
-_MAX_NAME_CHARACTERS = 64
+MAX_NAME_CHARACTERS = 64
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 _MAX_UID = 2**32 - 2  # the highest number stands for no account
 _LINE_OF_TOMLLIB = re.compile(r"(.*) \(at (?:line (\d+), column \d+|end of document)\)", re.DOTALL)
@@ -198,18 +199,18 @@ def checked_name(name: str) -> str:
     """The name of an identity in its one form. Raises `FieldError` for what cannot be a name."""
     normal = normal_name(name)
     if not (
-        0 < len(normal) <= _MAX_NAME_CHARACTERS
+        0 < len(normal) <= MAX_NAME_CHARACTERS
         and normal[0].isalnum()
         and all(map(_may_be_in_name, normal))
     ):
         raise FieldError(
             "",
             f"a name has letters and digits of any language, and after the first one . _ @ -, at most "
-            f"{_MAX_NAME_CHARACTERS} in all, unlike {name[: _MAX_NAME_CHARACTERS + 1]!r}",
+            f"{MAX_NAME_CHARACTERS} in all, unlike {name[: MAX_NAME_CHARACTERS + 1]!r}",
         )
     # Nobody is to be taken for the owner, either.
     if unicodedata.normalize("NFKC", normal).casefold() == OWNER:
-        raise FieldError("", f"the name {OWNER} is that of whom the daemon belongs to")
+        raise FieldError("", f"the name {OWNER} is taken: it stands for the account of the daemon")
     return normal
 
 

@@ -33,6 +33,7 @@ from sockserv.trust.identities_edits import (
     without_entry,
 )
 from sockserv.trust.identities_file import (
+    MAX_NAME_CHARACTERS,
     OWNER,
     Entry,
     IdentitiesError,
@@ -134,7 +135,7 @@ class IdentityStore:
         """
         held = self._known.by_credential.get((Kind.TOKEN, _blinded(hash_token(token))))
         if held is not None and held.expires is not None and held.expires <= now:
-            raise AuthenticationFailed("the token has expired: ask for a new one")
+            raise AuthenticationFailed("the token has expired")
         return None if held is None else held.identity
 
     def by_certificate(self, certificate: PeerCertificate) -> Identity | None:
@@ -346,7 +347,8 @@ def _new_token(expires: datetime | None) -> tuple[str, KeptToken]:
 def _entry_of(name: str, entries: dict[str, Entry]) -> Entry:
     entry = entries.get(normal_name(name))
     if entry is None:
-        raise InvalidArgument("there is nobody of this name")
+        shown = name[: MAX_NAME_CHARACTERS + 1]
+        raise InvalidArgument(f"there is nobody whose name is {shown!r}")
     return entry
 
 

@@ -137,7 +137,7 @@ class TestByName:
         error = failure_of(connect(MemoryReactorClock(), server, state=tmp_path))
         assert isinstance(error, ProfileError)
         assert "no server is known as " in str(error)
-        assert "a URL begins as sockserv://" in str(error)
+        assert "a URL begins with sockserv://" in str(error)
 
     def test_what_is_one(self, profiles: Profiles, tmp_path: Path) -> None:
         url = ServerUrl.parse("unix:///run/s?token=t")

@@ -226,7 +226,7 @@ class TestAddToken:
         assert house.connect(first).identity == house.connect(second["token"]).identity == "alice"
 
     def test_nobody_of_this_name(self, house: House) -> None:
-        with pytest.raises(InvalidArgument, match="nobody of this name"):
+        with pytest.raises(InvalidArgument, match="nobody whose name is"):
             house.call(house.connect(), "admin.add-token", {"name": "alice"})
 
 

@@ -128,8 +128,11 @@ def test_other_ways_to_write_a_table() -> None:
             'line 1: alice.example: there is no such table; a name with dots is written ["in.',
         ),
         # Names.
-        ("[owner]", "line 1: owner: the name owner is that of whom the daemon belongs to"),
-        ('\n["\uff2fwner"]', "line 2: \uff2fwner: the name owner is that"),
+        (
+            "[owner]",
+            "line 1: owner: the name owner is taken: it stands for the account of the daemon",
+        ),
+        ('\n["\uff2fwner"]', "line 2: \uff2fwner: the name owner is taken"),
         ('[""]', "line 1: : a name has letters and digits of any language"),
         ('["-a"]', "line 1: -a: a name has"),
         ('["a b"]', "line 1: a b: a name has"),

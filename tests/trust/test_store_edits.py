@@ -97,7 +97,7 @@ class TestAddToken:
         assert [named(store.by_token(token, NOW)) for token in tokens] == ["alice", "alice"]
 
     def test_nobody_of_this_name(self, store: IdentityStore) -> None:
-        with pytest.raises(InvalidArgument, match="nobody of this name"):
+        with pytest.raises(InvalidArgument, match="nobody whose name is"):
             store.add_token("alice")
 
 
@@ -113,7 +113,7 @@ class TestRevoke:
 
     @pytest.mark.parametrize("name", ["alice", "owner", "", "\0"])
     def test_nobody_of_this_name(self, store: IdentityStore, name: str) -> None:
-        with pytest.raises(InvalidArgument, match="nobody of this name"):
+        with pytest.raises(InvalidArgument, match="nobody whose name is"):
             store.revoke(name)
         assert named(store.by_token(OWNER_TOKEN, NOW)) == "owner"
 
