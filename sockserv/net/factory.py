@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator
 from typing import Final
 
@@ -29,6 +30,7 @@ class PeerSet:
 
     def __init__(self, settings: PeerSettings) -> None:
         self._clock = settings.clock
+        self._place_of = settings.place_of
         limits = settings.limits
         self._interval_seconds = 0.2 * min(
             limits.login_timeout_seconds,
@@ -36,8 +38,9 @@ class PeerSet:
             limits.keepalive_timeout_seconds,
         )
         self._peers: set[Peer] = set()
-        # Those that had not logged in when they were counted last, and all that came since.
-        self._unauthenticated: set[Peer] = set()
+        # Those that had not logged in when they were counted last, and all that came since, the first one first; with
+        # the places that they come from.
+        self._unauthenticated: dict[Peer, str] = {}
         self._tick: IDelayedCall | None = None
         self._empty: list[Deferred[None]] = []
         self.is_draining = False
@@ -53,14 +56,15 @@ class PeerSet:
     def add(self, peer: Peer) -> None:
         """Look after a connection from now on."""
         self._peers.add(peer)
-        self._unauthenticated.add(peer)
+        assert peer.transport is not None
+        self._unauthenticated[peer] = self._place_of(peer.transport.getPeer())
         if self._tick is None:
             self._tick = self._clock.callLater(self._interval_seconds, self._check)
 
     def discard(self, peer: Peer) -> None:
         """The connection is lost."""
         self._peers.discard(peer)
-        self._unauthenticated.discard(peer)
+        self._unauthenticated.pop(peer, None)
         if not self._peers:
             if self._tick is not None:
                 self._tick.cancel()
@@ -69,13 +73,33 @@ class PeerSet:
             for waiting in empty:
                 waiting.callback(None)
 
-    def has_unauthenticated(self, count: int) -> bool:
-        """Whether `count` or more have not logged in yet."""
+    def has_room_for(self, address: IAddress | None, count: int) -> bool:
+        """Whether somebody from an address may wait for a login, of which no more than `count` do.
+
+        Where as many wait, the place that most of them come from has to give one up, the one that has waited longest, for
+        somebody from a place with fewer: one stranger alone keeps nobody out.
+        """
         # They are counted only when there may be as many: to count thousands for each that comes would
         # take longer than to serve it.
         if len(self._unauthenticated) >= count:
-            self._unauthenticated = {p for p in self._unauthenticated if not p.is_logged_in}
-        return len(self._unauthenticated) >= count
+            self._unauthenticated = {
+                peer: place
+                for peer, place in self._unauthenticated.items()
+                if not peer.is_logged_in
+            }
+        return len(self._unauthenticated) < count or self._makes_room_for(self._place_of(address))
+
+    def _makes_room_for(self, place: str) -> bool:
+        waiting = self._unauthenticated
+        counts = Counter(waiting.values())
+        crowded, most = counts.most_common(1)[0]
+        # To change places one for one would gain nothing.
+        if counts[place] + 1 >= most:
+            return False
+        longest = next(peer for peer, each in waiting.items() if each == crowded)
+        del waiting[longest]
+        longest.abort()
+        return True
 
     def drain(self, timeout_seconds: float) -> Deferred[None]:
         """Say goodbye to all, let running calls end until the deadline, then cut.
@@ -153,7 +177,7 @@ class PeerFactory(Factory):
         if count >= limits.max_connections:
             return self._refuse(addr, f"{count} connections are open, which is the limit")
         most = limits.max_unauthenticated_connections
-        if self._peers.has_unauthenticated(most):
+        if not self._peers.has_room_for(addr, most):
             return self._refuse(addr, f"{most} connections wait for a login, which is the limit")
         self._refused = 0
         return Peer(self._settings)

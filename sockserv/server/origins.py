@@ -13,8 +13,9 @@ from twisted.internet.address import IPv4Address, IPv6Address
 
 from sockserv.net.peer import Peer
 from sockserv.trust.origin import Origin, PeerCertificate
+from sockserv.trust.throttle import source_of
 
-__all__ = ["Origins", "origin_of"]
+__all__ = ["Origins", "origin_of", "place_of"]
 
 _CREDENTIALS: Final = struct.Struct("=iII")
 """Linux's `struct ucred`: process, account, group."""
@@ -46,6 +47,13 @@ def origin_of(transport: Any) -> Origin:
     if isinstance(address, IPv4Address | IPv6Address):
         return Origin(_plain(address.host), address.port, certificate=certificate)
     return Origin(uid=_uid_of(transport), certificate=certificate)
+
+
+def place_of(address: Any) -> str:
+    """Whose address this is, as far as that can be told from it: one that guesses has many in an IPv6 network."""
+    if isinstance(address, IPv4Address | IPv6Address):
+        return source_of(Origin(_plain(address.host)))
+    return source_of(Origin())
 
 
 def _plain(host: str) -> str:

@@ -22,7 +22,7 @@ from sockserv.net.settings import PeerSettings
 from sockserv.net.threads import InThread, pool_of
 from sockserv.server.dispatch import Dispatcher
 from sockserv.server.logins import Logins
-from sockserv.server.origins import Origins, origin_of
+from sockserv.server.origins import Origins, origin_of, place_of
 from sockserv.server.revocation import Revocation
 from sockserv.server.trail import AuditTrail
 from sockserv.services.api import Service
@@ -77,6 +77,7 @@ class Server:
             on_made=self._made,
             on_hello=self._greeted,
             on_end=self._ended,
+            place_of=place_of,
         )
         self._anonymous = authenticator.anonymous
         self._peers = PeerSet(self._settings)

@@ -74,6 +74,11 @@ class Link:
         """Whether either end believes to be connected."""
         return any(end.connected for end in self._ends)
 
+    @property
+    def client_address(self) -> IAddress:
+        """What the server is told of where the connection comes from."""
+        return _address(self.origin)
+
     def stall(self) -> None:
         """Deliver nothing more either way until `resume`."""
         self.to_server.stall()
@@ -93,7 +98,7 @@ class Link:
         """Connect the protocols: each is given its transport, the server first."""
         if self._ends:
             raise RuntimeError("this link joins two protocols already: one link, one connection")
-        client_address = _address(self.origin)
+        client_address = self.client_address
         server_address = IPv4Address("TCP", "127.0.0.1", 7700)
         client_end = MemoryTransport(
             turns, client, self.to_server, self.to_client, client_address, server_address

@@ -233,13 +233,14 @@ class _MemoryClientEndpoint:
         if connecting.called:
             return
         address = IPv4Address("TCP", "127.0.0.1", 7700)
+        link = self._link or Link()
         server = None
         if self._server.factory is not None:
-            server = self._server.factory.buildProtocol(address)
+            server = self._server.factory.buildProtocol(link.client_address)
         if server is None:
             connecting.errback(ConnectionRefusedError())
             return
         client = client_factory.buildProtocol(address)
         assert client is not None
-        self._network.join(client, server, self._link)
+        self._network.join(client, server, link)
         connecting.callback(client)

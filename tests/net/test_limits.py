@@ -14,6 +14,7 @@ from sockserv.errors import ConnectError, TooManyCalls
 from sockserv.limits import Limits
 from sockserv.services.echo import Echo
 from sockserv.testing import OWNER, Link, MemoryServer, RawPeer, frame
+from sockserv.trust import Origin
 from tests.net.probe import Probe, open_frame
 
 _CHECKED: dict[str, Callable[..., None]] = {}
@@ -222,6 +223,59 @@ def test_the_connections_that_wait_for_a_login(past: int) -> None:
             memory.connect_raw()
         raw = memory.connect_raw()
         assert goodbye_of(memory, raw) == (None, "too-many-connections")[past]
+
+
+class TestWhoMayWaitForALogin:
+    """When as many wait as may, for somebody from another place than most of them."""
+
+    def connect(self, memory: MemoryServer, address: str, count: int = 1) -> list[RawPeer]:
+        raws = [memory.connect_raw(link=Link(origin=Origin(address, 4711))) for _ in range(count)]
+        memory.flush()
+        return raws
+
+    @pytest.mark.parametrize(
+        ("crowd", "other"),
+        [
+            ("192.0.2.1", "192.0.2.2"),
+            ("::ffff:192.0.2.1", "192.0.2.2"),
+            ("2001:db8::1", "2001:db8:0:1::1"),
+            ("127.0.0.1", None),
+        ],
+    )
+    def test_a_crowd_from_one_place_gives_up_who_has_waited_longest(
+        self, crowd: str, other: str | None
+    ) -> None:
+        with MemoryServer([], limits=Limits(max_unauthenticated_connections=4)) as memory:
+            waiting = self.connect(memory, crowd, 4)
+            link = Link(origin=Origin(other))
+            assert memory.connect(link=link).identity == OWNER.name
+            assert [raw.is_closed for raw in waiting] == [True, False, False, False]
+
+    @pytest.mark.parametrize(
+        ("crowd", "same"), [("192.0.2.1", "::ffff:192.0.2.1"), ("2001:db8::1", "2001:db8::2")]
+    )
+    def test_one_more_from_the_crowd_is_refused(self, crowd: str, same: str) -> None:
+        with MemoryServer([], limits=Limits(max_unauthenticated_connections=4)) as memory:
+            waiting = self.connect(memory, crowd, 4)
+            [raw] = self.connect(memory, same)
+            assert goodbye_of(memory, raw) == "too-many-connections"
+            assert not any(raw.is_closed for raw in waiting)
+
+    def test_two_crowds_share_what_there_is(self) -> None:
+        with MemoryServer([], limits=Limits(max_unauthenticated_connections=4)) as memory:
+            first = self.connect(memory, "192.0.2.1", 4)
+            second = self.connect(memory, "192.0.2.2", 8)
+            assert [raw.is_closed for raw in first] == [True, True, False, False]
+            assert [raw.is_closed for raw in second] == [False] * 2 + [True] * 6
+            assert memory.server.connections == 4
+
+    def test_who_has_logged_in_is_not_of_the_crowd(self) -> None:
+        with MemoryServer([], limits=Limits(max_unauthenticated_connections=2)) as memory:
+            link = Link(origin=Origin("192.0.2.1", 4711))
+            client = memory.connect(link=link)
+            self.connect(memory, "192.0.2.1", 2)
+            self.connect(memory, "192.0.2.2")
+            memory.run(client.ping())
 
 
 def test_a_flood_of_connections_does_not_flood_the_log() -> None:
