@@ -12,7 +12,7 @@ from sockserv.cli.options import App, Command, Group, pass_app
 from sockserv.cli.output import as_json_line, printable
 
 if TYPE_CHECKING:
-    from sockserv.settings import Settings
+    from sockserv.settings import FilesSettings, Settings
 
 __all__ = ["command"]
 
@@ -51,7 +51,7 @@ def check(app: App, file: Path | None) -> None:
     click.echo(printable(f"  listens on {', '.join(e.url for e in settings.listen)}"))
     click.echo(printable(f"  state in {settings.state.path}"))
     for name, value in _changed(settings).items():
-        click.echo(f"  {name} = {value}")
+        click.echo(printable(f"  {name} = {value}"))
 
 
 def _as_values(file: Path | None, settings: Settings) -> dict[str, Any]:
@@ -63,6 +63,7 @@ def _as_values(file: Path | None, settings: Settings) -> dict[str, Any]:
         "state": str(settings.state.path),
         "limits": attrs.asdict(settings.limits),
         "audit": attrs.asdict(settings.audit),
+        "files": _files(settings.files),
     }
 
 
@@ -71,8 +72,15 @@ def _changed(settings: Settings) -> dict[str, Any]:
     import attrs
 
     from sockserv.limits import Limits
-    from sockserv.settings import AuditSettings
+    from sockserv.settings import AuditSettings, FilesSettings
 
-    defaults = attrs.asdict(Limits()) | attrs.asdict(AuditSettings())
-    given = attrs.asdict(settings.limits) | attrs.asdict(settings.audit)
+    defaults = attrs.asdict(Limits()) | attrs.asdict(AuditSettings()) | _files(FilesSettings())
+    given = attrs.asdict(settings.limits) | attrs.asdict(settings.audit) | _files(settings.files)
     return {name: value for name, value in given.items() if value != defaults[name]}
+
+
+def _files(settings: FilesSettings) -> dict[str, Any]:
+    import attrs
+
+    root = None if settings.root is None else str(settings.root)
+    return attrs.asdict(settings) | {"root": root}

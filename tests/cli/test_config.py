@@ -37,6 +37,15 @@ def test_a_good_file(file: Path) -> None:
     )
 
 
+def test_what_is_said_of_files(tmp_path: Path) -> None:
+    file = tmp_path / "settings.toml"
+    file.write_text('[files]\nroot = "served here"\nquota_bytes = 10\n')
+    shown = invoke(["config", "check", str(file)]).stdout
+    assert shown.endswith(f"  root = {tmp_path}/served here\n  quota_bytes = 10\n")
+    files = json.loads(invoke(["config", "check", str(file), "--json"]).stdout)["files"]
+    assert (files["root"], files["quota_bytes"]) == (f"{tmp_path}/served here", 10)
+
+
 def test_for_programs(file: Path) -> None:
     result = invoke(["config", "check", str(file), "--json"])
     values = json.loads(result.stdout)
@@ -44,6 +53,7 @@ def test_for_programs(file: Path) -> None:
     assert values["limits"].pop("window_bytes") == 1024 * 1024
     del values["limits"]
     assert values.pop("audit")["on_failure"] == "refuse"
+    assert values.pop("files")["quota_bytes"] is None
     assert values == {
         "file": str(file),
         "listen": ["tcp://127.0.0.1:7701", f"unix://{file.parent}/s.sock"],
