@@ -245,7 +245,9 @@ async def _invite(session: Session, request: _Request, line: _Line, *, qr: bool 
             f"{error}: {invited.name} is invited, but nobody has seen the line; "
             f"`sockserv invite --again {invited.name}` makes another one"
         ) from None
-    await _explain(session, invited.name, url, is_told=line.host is None, qr=qr)
+    # A host counts for TLS only.
+    is_told = line.host is None or url.host != line.host[0]
+    await _explain(session, invited.name, url, is_told=is_told, qr=qr)
 
 
 def _reached(session: Session) -> ServerUrl | None:

@@ -224,6 +224,11 @@ class TestRemarks:
         assert f"for this machine only: the daemon listens on {url}" in shown.remarks
         assert "--listen 0.0.0.0:7700" in shown.remarks
 
+    def test_a_host_for_a_daemon_without_tls(self, memory: MemoryServer, admin: Admin) -> None:
+        admin.urls = ["unix:///run/s"]
+        shown = Shown(memory, "alice", "--host", "lab.example.org")
+        assert "the daemon listens on unix:///run/s" in shown.remarks
+
     def test_a_host_that_is_this_machine(self, memory: MemoryServer) -> None:
         shown = Shown(memory, "alice", "--host", "127.0.0.1")
         assert (
