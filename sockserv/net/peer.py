@@ -84,7 +84,8 @@ class Peer(Protocol):
         address: Any = None if self.transport is None else self.transport.getPeer()
         # IPv4 and IPv6 addresses have these; a client on a Unix socket has no address at all.
         host, port = getattr(address, "host", None), getattr(address, "port", None)
-        where = "a local socket" if host is None else f"{host} port {port}"
+        # A listener for both IPv4 and IPv6 gives the former in the latter's clothes.
+        where = "a local socket" if host is None else f"{host.removeprefix('::ffff:')} port {port}"
         return f"<{getattr(self.identity, 'name', None) or 'nobody yet'} at {where}>"
 
     # The transport

@@ -243,6 +243,13 @@ def test_the_deadline_of_the_login_holds() -> None:
         assert after(memory, 2.0, late)[-1] == "login-timeout"
 
 
+def test_ipv4_in_the_clothes_of_ipv6(log: list[str]) -> None:
+    with MemoryServer([Who()], authenticator=Right()) as memory:
+        guess(greet(memory, Origin("::ffff:192.0.2.7", 4711)))
+        memory.flush()
+    assert "<nobody yet at 192.0.2.7 port 4711> failed" in log[0]
+
+
 def test_a_thousand_wrong_tokens(log: list[str]) -> None:
     """From one place, as fast as it goes, on ever new connections."""
     asked = []
