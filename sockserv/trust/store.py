@@ -198,16 +198,24 @@ class IdentityStore:
     def refresh(self) -> bool:
         """Read the file again if it has changed; returns whether it had. Blocks.
 
-        Raises `IdentitiesError` once for a change that cannot be used; the identities stay as they were. A change of the
-        last moment is left for the next time.
+        Raises `IdentitiesError` once for a change that cannot be used, and each time for one that the system does not let us
+        read; the identities stay as they were. A change of the last moment is left for the next time.
         """
         with self._turn:
             signature = self._file.signature()
             if signature == self._signature or not self._file.is_settled(signature):
                 return False
+            try:
+                text = self._file.read()
+            except IdentitiesError as error:
+                # What the system cannot do now, for want of room for one more open file, it can later: a change that was
+                # taken for seen would never be.
+                if signature is None or not isinstance(error.__cause__, OSError):
+                    self._signature = signature
+                raise
             # Whatever becomes of it, it has been seen.
             self._signature = signature
-            self._known = self._understand(self._file.read())
+            self._known = self._understand(text)
             return True
 
     def invite(

@@ -10,7 +10,7 @@ from twisted.internet.interfaces import IDelayedCall, IReactorTime
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
-from sockserv.trust.identities_file import IdentitiesError
+from sockserv.trust.identities_file import IdentitiesError, IdentitiesFileError
 from sockserv.trust.store import IdentityStore
 
 __all__ = ["IdentityWatch"]
@@ -41,6 +41,7 @@ class IdentityWatch:
         self._in_thread = in_thread
         self._revision_told = store.revision
         self._looked = self._now()
+        self._complaint: str | None = None
         # Not a LoopingCall: that imports the global reactor.
         self._next: IDelayedCall | None = None
         self._is_watching = False
@@ -77,8 +78,18 @@ class IdentityWatch:
         try:
             if await self._in_thread(self._store.refresh):
                 self._log.info("the identities have changed, and are read again")
+            self._complaint = None
+        except IdentitiesFileError as error:
+            # It is tried again, and would say the same each second.
+            if str(error) != self._complaint:
+                self._complaint = str(error)
+                self._complain(error)
         except IdentitiesError as error:
-            self._log.error("{error}; the identities stay as they were", error=error)
+            self._complaint = None
+            self._complain(error)
+
+    def _complain(self, error: IdentitiesError) -> None:
+        self._log.error("{error}; the identities stay as they were", error=error)
 
     def _looked_at(self, result: Failure | None) -> None:
         if result is not None:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import resource
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import attrs
@@ -29,3 +32,14 @@ class Edited:
     def open(self) -> IdentityStore:
         owner = owner_entry(OWNER_TOKEN, uid=500)
         return IdentityStore(self.path, owner=owner, file_clock=lambda: self.seconds)
+
+
+@contextmanager
+def no_more_files() -> Iterator[None]:
+    """What a process meets that has as many files open as it may."""
+    before = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (0, before[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, before)

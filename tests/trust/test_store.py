@@ -15,7 +15,7 @@ from sockserv.trust.identities import EVERYTHING, Identity, Login
 from sockserv.trust.identities_file import IdentitiesError
 from sockserv.trust.origin import PeerCertificate
 from sockserv.trust.store import IdentityStore
-from tests.trust.edited import OWNER_TOKEN, Edited
+from tests.trust.edited import OWNER_TOKEN, Edited, no_more_files
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 PIN = "sha256:" + "A" * 43
@@ -175,6 +175,18 @@ class TestReading:
         assert not store.refresh()
         assert store.by_uid(1000) is not None
         file.write("")
+        assert store.refresh()
+        assert store.by_uid(1000) is None
+
+    def test_a_change_that_the_system_did_not_let_us_read_is_read_later(self, file: Edited) -> None:
+        """Whoever was revoked while strangers held all the open files that there may be stays out."""
+        file.write(ALICE)
+        store = file.open()
+        file.write("")
+        for _ in range(2):
+            with no_more_files(), pytest.raises(IdentitiesError, match="too many open files"):
+                store.refresh()
+        assert store.by_uid(1000) is not None
         assert store.refresh()
         assert store.by_uid(1000) is None
 

@@ -15,7 +15,7 @@ from twisted.logger import capturedLogs, formatEvent
 from sockserv.trust.grants import Grants
 from sockserv.trust.store import IdentityStore
 from sockserv.trust.watching import IdentityWatch
-from tests.trust.edited import Edited
+from tests.trust.edited import Edited, no_more_files
 
 
 class Watched:
@@ -107,6 +107,25 @@ def test_a_broken_edit_is_logged_once_for_each_content(watched: Watched) -> None
     broken = f"{why}; the identities stay as they were"
     assert said == [broken] * 3 + ["the identities have changed, and are read again"]
     assert watched.told == 1
+
+
+def test_what_cannot_be_read_is_tried_again_and_logged_once_for_each_time_that_lasts(
+    watched: Watched,
+) -> None:
+    watched.file.write("[alice]\nuids = [1]\n")
+    with capturedLogs() as events:
+        for _ in range(2):
+            with no_more_files():
+                watched.clock.pump([1.0] * 3)
+            assert watched.store.by_uid(1) is None
+            watched.clock.advance(1.0)
+            assert watched.store.by_uid(1) is not None
+            watched.file.write("")
+            watched.clock.advance(1.0)
+            watched.file.write("[alice]\nuids = [1]\n")
+    said = [(formatEvent(event) or "").split(": ")[-1] for event in events]
+    again = "the identities have changed, and are read again"
+    assert said == ["too many open files; the identities stay as they were", again, again] * 2
 
 
 def test_what_it_did_not_foresee_does_not_end_it(
