@@ -23,11 +23,14 @@ __all__ = ["IdentityRealm", "PortalAuthenticator", "identity_authenticator", "ma
 
 _REFUSALS: Final[Mapping[str, str]] = {
     "token": "the token is not valid here",
-    "certificate": "nobody is known here by this certificate",
-    "uid": "nobody is known here by this account",
+    "certificate": "nobody is known here by this certificate ({pin})",
+    "uid": "nobody is known here by this account ({uid})",
     "password": "the user name or the password is not right",
 }
-"""What somebody is told; the same for who is not known, and for who is and has given the wrong credentials."""
+"""What somebody is told; the same for who is not known, and for who is and has given the wrong credentials.
+
+What stands in the brackets is their own, for whoever is to write it into the identities.
+"""
 
 
 @implementer(IRealm)
@@ -130,6 +133,8 @@ class PortalAuthenticator:
         try:
             avatar: Any = await self._portal.login(given, login_of(given), IIdentity)
         except LoginFailed:
-            raise AuthenticationFailed(_REFUSALS[method]) from None
+            pin = origin.certificate and origin.certificate.pin
+            why = _REFUSALS[method].format(pin=pin, uid=origin.uid)
+            raise AuthenticationFailed(why) from None
         _, identity, _ = avatar
         return cast(Identity, identity)

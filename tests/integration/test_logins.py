@@ -191,7 +191,8 @@ class TestCertificates:
         assert self.log_in(served, alice) == "alice"
         other = Files(tmp_path / "other")
         other.show(Authority().sign(other.key, "alice", ["alice"]))
-        assert self.log_in(served, other) == "nobody is known here by this certificate"
+        unknown = f"nobody is known here by this certificate ({other.pin})"
+        assert self.log_in(served, other) == unknown
 
     def test_by_a_name_that_an_authority_has_signed(
         self, serve: Serve, tmp_path: Path, alice: Files
@@ -204,7 +205,11 @@ class TestCertificates:
         )
         for issuer, name, outcome in [
             (authority, "alice.example.org", "alice"),
-            (authority, "bob.example.org", "nobody is known here by this certificate"),
+            (
+                authority,
+                "bob.example.org",
+                f"nobody is known here by this certificate ({alice.pin})",
+            ),
             # Of the same name, and not the one that is trusted: this is where it ends.
             (Authority(), "alice.example.org", None),
         ]:

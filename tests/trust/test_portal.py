@@ -128,7 +128,7 @@ def test_a_login_that_is_known_already_is_kept() -> None:
     [
         ("token", TCP, {"token": "bobs"}, "the token is not valid here"),
         ("token", TCP, {"token": ""}, "the token is not valid here"),
-        ("uid", Origin(uid=1001), {}, "nobody is known here by this account"),
+        ("uid", Origin(uid=1001), {}, "nobody is known here by this account (1001)"),
         ("uid", TCP, {}, "only a connection by a Unix socket shows the account"),
         ("uid", Origin(), {}, "only a connection by a Unix socket shows the account"),
         ("certificate", TCP, {}, "no certificate was shown on this connection"),
@@ -136,7 +136,7 @@ def test_a_login_that_is_known_already_is_kept() -> None:
             "certificate",
             attrs.evolve(TLS, certificate=attrs.evolve(CERTIFICATE, pin="sha256:others")),
             {},
-            "nobody is known here by this certificate",
+            "nobody is known here by this certificate (sha256:others)",
         ),
         # Not known, known with another password, known to the checker but not to us: all the same.
         ("password", TCP, {"user": "x", "password": "secret"}, "the user name or the password is"),
