@@ -111,7 +111,10 @@ class MinimalClient:
 
 if __name__ == "__main__":
     server, *rest = sys.argv[1:] or sys.exit(__doc__)
-    token_file = Path(rest[0]) if rest else Path(os.environ["SOCKSERV_STATE"], "owner-token")
+    state = os.environ.get("SOCKSERV_STATE")
+    if not rest and not state:
+        sys.exit(__doc__)
+    token_file = Path(rest[0]) if rest else Path(str(state), "owner-token")
     try:
         client = MinimalClient(server, token_file.read_text().strip())
         client.echo(sys.stdin.buffer, sys.stdout.buffer)
