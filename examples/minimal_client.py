@@ -111,10 +111,7 @@ class MinimalClient:
 
 if __name__ == "__main__":
     server, *rest = sys.argv[1:] or sys.exit(__doc__)
-    state = os.environ.get("SOCKSERV_STATE")
-    if not rest and not state:
-        sys.exit(__doc__)
-    token_file = Path(rest[0]) if rest else Path(str(state), "owner-token")
+    token_file = Path(*rest[:1] or (os.environ.get("SOCKSERV_STATE", ""), "owner-token"))
     try:
         client = MinimalClient(server, token_file.read_text().strip())
         client.echo(sys.stdin.buffer, sys.stdout.buffer)
