@@ -8,6 +8,7 @@ without the hash of every later line being another, and any `sha256sum` can chec
 from __future__ import annotations
 
 import hashlib
+import re
 from typing import Any, Final
 
 import attrs
@@ -22,6 +23,13 @@ GENESIS: Final = "0" * 64
 
 _SEAL: Final = b',"hash":"'
 _SEAL_BYTES: Final = len(_SEAL) + 64 + len(b'"}')
+
+
+_COMMANDS: Final = re.compile(
+    rb"\x7f|\xc2[\x80-\x9f]|\xe2\x80[\x8e\x8f\xa8-\xae]|\xe2\x81[\xa6-\xa9]"
+)
+"""What JSON lets stand as it is and a terminal may obey, in UTF-8: control characters, and those that turn the direction of a
+text. Strangers choose what stands in some records, and the lines are shown as they are."""
 
 
 class DamagedLine(ValueError):
@@ -56,9 +64,13 @@ def seal(record: Record) -> tuple[bytes, str]:
 
     Raises `ValueError` or `TypeError` for a value that JSON cannot express.
     """
-    content = _encode(record)
+    content = _COMMANDS.sub(_escaped, _encode(record))
     digest = hashlib.sha256(content).hexdigest()
     return b'%b,"hash":"%b"}\n' % (content[:-1], digest.encode()), digest
+
+
+def _escaped(command: re.Match[bytes]) -> bytes:
+    return b"\\u%04x" % ord(command[0].decode())
 
 
 def unseal(line: bytes) -> Line:

@@ -43,6 +43,19 @@ def test_what_is_not_set_is_not_written() -> None:
     }
 
 
+@pytest.mark.parametrize(
+    "text", ["\x7f", "\x80", "\x9b31m", "\u200e\u200f", "\u2028\u2029", "\u202a-\u202e", "\u2066-\u2069"]
+)  # fmt: skip
+def test_it_commands_no_terminal(text: str) -> None:
+    """Somebody who fails to log in chooses some of it."""
+    record = Record(event=Event.LOGIN_FAILED, facts={"method": f"a{text}éb"})
+    line, digest = seal(record)
+    assert unseal(line[:-1]) == Line(record, digest)
+    shown = line.decode().removesuffix("\n")
+    assert shown.isprintable()
+    assert "éb" in shown
+
+
 def test_anybody_can_compute_the_hash() -> None:
     """As docs/audit.md says it: the line without its last member."""
     line, digest = seal(RECORD)
