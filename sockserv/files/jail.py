@@ -160,17 +160,22 @@ class Jail:
         `make` makes the directories that are missing on the way. An `OSError` in the block is turned into the
         `FilesError` that says it of `path`. Raises `RefusedName` for the root, which is in nothing.
         """
+        here = self.open_parent(path, make=make)
+        try:
+            with explained(path):
+                yield here, components(path)[-1]
+        finally:
+            os.close(here)
+
+    def open_parent(self, path: str, *, make: bool = False) -> int:
+        """A descriptor of the directory that `path` is in, which the caller closes; see `parent`."""
         *names, name = components(path) or ("",)
         if not name:
             raise RefusedName(
                 "that cannot be done to the root of all paths", details={"path": path}
             )
         with explained(path):
-            here = self._descend(names, make=make)
-            try:
-                yield here, name
-            finally:
-                os.close(here)
+            return self._descend(names, make=make)
 
     def status(self, path: str) -> os.stat_result:
         """What the system says about `path`, of a link about the link itself."""

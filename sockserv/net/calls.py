@@ -6,7 +6,8 @@ one object, freed as soon as it is answered.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Final
 
 from msgspec import Raw
@@ -132,6 +133,15 @@ class IncomingCall(RunningCall, eq=False):
         if held:
             self.peer.send(self, held)
         self._held = data
+
+    @contextmanager
+    def together(self) -> Iterator[None]:
+        """What is sent to the caller within this block goes out when it ends."""
+        self.peer.hold()
+        try:
+            yield
+        finally:
+            self.peer.release()
 
     def note(self, *, rule: str | None = None, **facts: Any) -> None:
         """Nobody listens here: an audited call has its own."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
+from contextlib import AbstractContextManager
 from copy import copy
 from typing import Any, Final, TypeVar
 
@@ -244,6 +245,10 @@ class _NotedCall:
         """Call a blocking function in a thread."""
         result: T = await self.call.in_thread(function, *args)
         return result
+
+    def together(self) -> AbstractContextManager[None]:
+        """What is sent within this block goes out when it ends."""
+        return self.call.together()
 
     def note(self, *, rule: str | None = None, **facts: Any) -> None:
         """Tell the audit log more about this call."""

@@ -18,6 +18,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable
+from contextlib import AbstractContextManager
 from enum import Enum
 from typing import Any, Final, Protocol, TypeVar
 
@@ -119,6 +120,9 @@ class Call(Protocol[A_co]):
 
     async def in_thread(self, function: Callable[..., T], *args: Any) -> T:
         """Call a blocking function in a thread, and wait for what it returns or raises."""
+
+    def together(self) -> AbstractContextManager[None]:
+        """What is sent to the caller within this block goes out when it ends: for who answers many calls at once."""
 
     def note(self, *, rule: str | None = None, **facts: Any) -> None:
         """Tell the audit log more about this call: the finer rule that allowed it, and any facts.

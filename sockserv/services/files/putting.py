@@ -14,6 +14,7 @@ from sockserv.services.api import Call
 from sockserv.services.files.download import SMALL_BYTES
 from sockserv.services.files.pace import Pace
 from sockserv.services.files.steps import Steps
+from sockserv.services.files.storing import Storing
 from sockserv.services.files.upload import Upload, Wants
 
 __all__ = ["receive"]
@@ -32,36 +33,42 @@ class _Trailer(msgspec.Struct, forbid_unknown_fields=True):
     digest: Annotated[str, msgspec.Meta(pattern=r"^blake3:[0-9a-f]{64}\Z")]
 
 
-async def receive(call: Call[PutArguments], upload: Upload, pace: Pace | None) -> Stored:
+async def receive(
+    call: Call[PutArguments], upload: Upload, pace: Pace | None, storing: Storing
+) -> Stored:
     """Store the file that a call sends. Raises what `Upload.steps` raises.
 
-    A small file costs one turn in a thread. Of a large one two batches are in memory: one is taken while the other is
+    A small file costs one turn in a thread, or less: those that wait share one. Of a large one two batches are in memory: one is taken while the other is
     written. When the call breaks off, what has come is written before it is let go.
     """
     args = call.args
     if args.offset <= SMALL_BYTES:  # what was kept is to be read again
         body = call.whole_body
         if body is not None and upload.digest is not None:
-            return await _store(call, upload, [body] if body else [], pace)
+            return await _store(call, upload, [body] if body else [], pace, storing)
         if args.size is not None and args.size - args.offset <= SMALL_BYTES:
             content = _Content(call, upload)
             await content.take(max(0, args.size - args.offset) + 1)
-            return await _store(call, upload, content.pieces, pace)
+            return await _store(call, upload, content.pieces, pace, storing)
     return await _receive_large(call, upload, _Content(call, upload), pace)
 
 
 async def _store(
-    call: Call[PutArguments], upload: Upload, pieces: list[bytes], pace: Pace | None
+    call: Call[PutArguments],
+    upload: Upload,
+    pieces: list[bytes],
+    pace: Pace | None,
+    storing: Storing,
 ) -> Stored:
     if pace is not None:
         await pace.wait_for(sum(map(len, pieces)), call.clock)
-    return await call.in_thread(upload.store, pieces)
+    return await storing.store(call, upload, pieces)
 
 
 async def _receive_large(
     call: Call[PutArguments], upload: Upload, content: _Content, pace: Pace | None
 ) -> Stored:
-    async with Steps(call.in_thread, upload.steps()) as steps:
+    async with Steps(call.in_thread, upload.alone()) as steps:
         while await steps.next() is Wants.A_TURN:
             pass
         writing: Deferred[Wants | None] | None = None

@@ -104,7 +104,7 @@ class Files(Service):
             digests=self._store.digests,
             digest=args.digest,
         )
-        return await receive(call, upload, share.pace)
+        return await receive(call, upload, share.pace, share.storing)
 
     @operation("files.partial", args=PartialArguments, permission="files", audit=Audit.READS)
     async def partial(self, call: Call[PartialArguments]) -> Kept:

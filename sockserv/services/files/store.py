@@ -12,6 +12,7 @@ from sockserv.services.files.folders import Folder, Folders
 from sockserv.services.files.pace import Pace
 from sockserv.services.files.partials import Partials
 from sockserv.services.files.quota import Quota, measure
+from sockserv.services.files.storing import Storing
 from sockserv.trust.identities import EVERYTHING, Identity
 
 __all__ = ["Share", "Store"]
@@ -19,10 +20,14 @@ __all__ = ["Share", "Store"]
 
 @attrs.frozen
 class Share:
-    """What an identity has: its folder, how much may be there, and how fast it may go, None for as fast as can be."""
+    """What an identity has: its folder, how much may be there, and how fast it may go, None for as fast as can be.
+
+    `storing` is what stores small files there.
+    """
 
     folder: Folder
     quota: Quota
+    storing: Storing
     pace: Pace | None
 
 
@@ -47,6 +52,7 @@ class Store:
         self._rate_bytes_per_second = rate_bytes_per_second
         self._seconds = seconds
         self._quotas: dict[tuple[object, ...], Quota] = {}
+        self._storing: dict[tuple[str, ...], Storing] = {}
         self._paces: dict[str, Pace] = {}
         self.partials = Partials(now_ns=now_ns)
         self.digests = DigestCache(now_ns=now_ns)
@@ -64,7 +70,10 @@ class Store:
                 limit, partial(measure, folder.jail, self.partials), seconds=self._seconds
             )
         pace = None if rate is None else self._paces.setdefault(identity.name, Pace(rate))
-        return Share(folder, quota, pace)
+        storing = self._storing.get(folder.place)
+        if storing is None:
+            self._storing[folder.place] = storing = Storing()
+        return Share(folder, quota, storing, pace)
 
     def sweep(self, *, expiry_seconds: float) -> Generator[int, None, int]:
         """Remove what broken uploads have left, and nobody has gone on with for a time; gives how many. Blocks."""

@@ -19,10 +19,12 @@ from sockserv.files.arguments import PutArguments
 from sockserv.files.digests import Hasher, digest_of, new_hasher
 from sockserv.files.errors import Changed, DigestMismatch, NoSpace, NotFound
 from sockserv.files.facts import Kept, Stored
+from sockserv.files.jail import explained
 from sockserv.files.status import etag_of
 from sockserv.services.files.cache import DigestCache
-from sockserv.services.files.download import digesting
+from sockserv.services.files.download import SMALL_BYTES, digesting
 from sockserv.services.files.folders import Folder
+from sockserv.services.files.parents import Parent, Parents
 from sockserv.services.files.partials import Partials, open_kept, open_new
 from sockserv.services.files.quota import Quota, Reservation
 from sockserv.services.files.tree import check_target, publish
@@ -45,6 +47,8 @@ class Wants(Enum):
     """The next pieces of it; none at its end."""
     A_TURN = "a turn"
     """Nothing, but somebody else may have one."""
+    OTHERS = "others"
+    """Nothing, but what others have come to this point may be done together with it."""
 
 
 @attrs.define(kw_only=True)
@@ -64,14 +68,16 @@ class Upload:
     position: int = 0
     """Up to where there is content."""
 
-    def steps(self) -> Generator[Wants, Sequence[bytes], Stored]:
+    def steps(self, parents: Parents) -> Generator[Wants, Sequence[bytes], Stored]:
         """The steps, as `Wants` says; blocks. Closing the generator before its end keeps what can be resumed.
 
         Raises `FilesError`, and `InvalidArgument` when more or less content comes than was said.
         """
         args = self.args
+        above, name = parents.of(self.folder.jail, args.path, make=args.parents)
+        parent = above.descriptor
         with (
-            self.folder.jail.parent(args.path, make=args.parents) as (parent, name),
+            explained(args.path),
             self.partials.claim(self.partial, parent, args.path),
             self.quota.reservation() as room,
         ):
@@ -86,16 +92,7 @@ class Upload:
                 yield from self._receive(file, hasher, room)
                 digest = self._check(hasher)
                 self._finish(file, replaced)
-                publish(
-                    self.partial,
-                    name,
-                    args.path,
-                    source_fd=parent,
-                    target_fd=parent,
-                    overwrite=args.overwrite,
-                )
-                os.fsync(parent)
-                status = os.fstat(file)
+                status = yield from self._publish(file, above, name)
             except GeneratorExit:
                 # It broke off: what is there is kept for its sender, if that has a name for it.
                 if args.upload:
@@ -189,7 +186,7 @@ class Upload:
         return digest
 
     def _finish(self, file: int, replaced: os.stat_result | None) -> None:
-        """Give the file the mode and the time that it is to have, and the disk all of it."""
+        """Give the file the mode and the time that it is to have, and let the disk begin with a small one."""
         mode = self.args.mode
         if mode is None and replaced is not None:
             mode = replaced.st_mode & 0o777
@@ -197,25 +194,47 @@ class Upload:
             os.fchmod(file, mode)
         if self.args.mtime_ns is not None:
             os.utime(file, ns=(self.args.mtime_ns, self.args.mtime_ns))
+        if 0 < self.position <= SMALL_BYTES:
+            _begin_writing(file)
+
+    def _publish(
+        self, file: int, above: Parent, name: str
+    ) -> Generator[Wants, Sequence[bytes], os.stat_result]:
+        """Have the file on the disk, then under its name, then that on the disk; gives what the system says of it."""
+        yield Wants.OTHERS
         os.fsync(file)
+        yield Wants.OTHERS
+        publish(
+            self.partial,
+            name,
+            self.args.path,
+            source_fd=above.descriptor,
+            target_fd=above.descriptor,
+            overwrite=self.args.overwrite,
+        )
+        above.is_changed = True
+        status = os.fstat(file)
+        yield Wants.OTHERS
+        above.sync()
+        return status
 
     def _discard(self, parent: int) -> None:
         with suppress(OSError):  # the first error is the one to hear of; it will expire
             os.unlink(self.partial, dir_fd=parent)
 
-    def store(self, pieces: Sequence[bytes]) -> Stored:
-        """Do all steps at once, with all of the content. Blocks; raises what the steps raise."""
-        steps = self.steps()
-        try:
-            while next(steps) is Wants.A_TURN:
-                pass
-            if pieces:
-                steps.send(pieces)
-            steps.send(())
-        except StopIteration as stop:
-            stored: Stored = stop.value
-            return stored
-        raise AssertionError("an upload has ended when its content has")
+    def alone(self) -> Generator[Wants, Sequence[bytes], Stored]:
+        """The same steps, without waiting for others."""
+        with Parents() as parents:
+            steps = self.steps(parents)
+            try:
+                wants = next(steps)
+                while True:
+                    wants = steps.send(() if wants is Wants.OTHERS else (yield wants))
+            except StopIteration as stop:
+                stored: Stored = stop.value
+                return stored
+            finally:
+                steps.close()
 
 
 def kept_of(
@@ -237,6 +256,16 @@ def kept_of(
             finally:
                 os.close(file)
     return Kept(offset=size, digest=digest_of(hasher))
+
+
+def _begin_writing(file: int) -> None:
+    """Have the disk begin with a file that will be synced, so that it meets many of them together.
+
+    Linux begins to write what it is told that nobody will read: it can forget only what is written.
+    """
+    if hasattr(os, "posix_fadvise"):
+        with suppress(OSError):
+            os.posix_fadvise(file, 0, 0, os.POSIX_FADV_DONTNEED)
 
 
 def _write(file: int, pieces: Sequence[bytes], position: int) -> None:

@@ -59,7 +59,12 @@ class Blocking:
             digests=self.digests,
             digest=digest(content),
         )
-        return upload.store([content])
+        steps = upload.alone()
+        next(steps)
+        steps.send([content])
+        with pytest.raises(StopIteration) as stop:
+            steps.send(())
+        return stop.value.value
 
     def get(self, path: str) -> Any:
         download = Download(jail=self.jail, args=GetArguments(path=path), digests=self.digests)
