@@ -249,7 +249,7 @@ class BodyTooLarge(CallError):
 
 
 class Unavailable(CallError):
-    """The peer is shutting down and takes no new calls."""
+    """The peer is shutting down and takes no new calls, or has no room for another login of this identity."""
 
     code = "unavailable"
 

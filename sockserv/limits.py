@@ -59,6 +59,9 @@ class Limits:
     max_unauthenticated_connections: int = 1_024
     """How many of them may be waiting for their login."""
 
+    max_identity_connections: int = 1_024
+    """How many of them one identity may have by its logins; whoever may do everything always gets in."""
+
     max_login_attempts: int = 3
     """After so many refused logins the connection is closed."""
 

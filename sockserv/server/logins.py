@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Awaitable, Callable
 from typing import Any, Final
 
@@ -21,6 +22,7 @@ from sockserv.errors import (
     InvalidArgument,
     PermissionDenied,
     SockservError,
+    Unavailable,
 )
 from sockserv.limits import Limits
 from sockserv.net.calls import IncomingCall
@@ -28,7 +30,7 @@ from sockserv.net.peer import Peer
 from sockserv.server.origins import Origins
 from sockserv.server.trail import AuditTrail
 from sockserv.trust.authentication import Authenticator
-from sockserv.trust.identities import Identity
+from sockserv.trust.identities import EVERYTHING, Identity
 from sockserv.trust.origin import Origin
 from sockserv.trust.throttle import Throttle, source_of
 from sockserv.wire.connection import Phase
@@ -62,13 +64,16 @@ class Logins:
         self._clock = clock
         self._origins = origins
         self._trail = trail
-        self._max_login_attempts = limits.max_login_attempts
+        self._limits = limits
         self._throttle = Throttle(clock, limits)
         self._turned_away_in_a_row = 0
         self._changes = 0
         self._current: Callable[[Identity], Identity | None] = lambda identity: identity
         # The connections whose login is being checked, or has failed and is not answered yet.
         self._busy: set[Peer] = set()
+        # Who is logged in, by name, and by how many connections.
+        self._names: dict[Peer, str] = {}
+        self._present: Counter[str] = Counter()
 
     async def login(self, call: IncomingCall) -> dict[str, str]:
         """Log the peer of a call in as whoever its credentials say; gives the result of the call."""
@@ -93,10 +98,35 @@ class Logins:
             identity = await self._try(call, method, source)
         finally:
             self._busy.discard(peer)
+        self._enter(peer, identity)
         peer.login(identity)
         self._trail.logged_in(peer, method)
         self._log.info("{peer} logged in by {method}", peer=peer, method=method)
         return {"identity": identity.name}
+
+    def left(self, peer: Peer) -> None:
+        """The connection has ended."""
+        name = self._names.pop(peer, None)
+        if name is not None:
+            self._present[name] -= 1
+            if not self._present[name]:
+                del self._present[name]
+
+    def _enter(self, peer: Peer, identity: Identity) -> None:
+        """Count one more connection of an identity. Raises `Unavailable` where it has too many."""
+        name = identity.name
+        most = self._limits.max_identity_connections
+        # Whoever may do everything could do so, too, to whoever has taken all the room.
+        if self._present[name] >= most and not identity.may(EVERYTHING):
+            self._log.warn(
+                "{peer} not let in: {name} has {count} connections",
+                peer=peer,
+                name=name,
+                count=most,
+            )
+            raise Unavailable(f"{name} has {most} connections, which is the limit: close some")
+        self._names[peer] = name
+        self._present[name] += 1
 
     async def _try(self, call: IncomingCall, method: str, source: str) -> Identity:
         """Who the credentials belong to; that they are nobody's is said after a while."""
@@ -172,7 +202,7 @@ class Logins:
         self._trail.login_failed(peer, method, error)
 
     def _end_after_too_many(self, call: IncomingCall, error: CallError) -> None:
-        if call.peer.failed_logins >= self._max_login_attempts:
+        if call.peer.failed_logins >= self._limits.max_login_attempts:
             self._end(call, error)
 
     @staticmethod

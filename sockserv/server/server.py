@@ -156,6 +156,7 @@ class Server:
 
     def _ended(self, peer: Peer, why: Exception) -> None:
         self._peers.discard(peer)
+        self._logins.left(peer)
         self._trail.ended(peer)
 
 

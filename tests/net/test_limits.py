@@ -14,7 +14,7 @@ from sockserv.errors import ConnectError, TooManyCalls
 from sockserv.limits import Limits
 from sockserv.services.echo import Echo
 from sockserv.testing import OWNER, Link, MemoryServer, RawPeer, frame
-from sockserv.trust import Origin
+from sockserv.trust import Identity, Origin
 from tests.net.probe import Probe, open_frame
 
 _CHECKED: dict[str, Callable[..., None]] = {}
@@ -223,6 +223,22 @@ def test_the_connections_that_wait_for_a_login(past: int) -> None:
             memory.connect_raw()
         raw = memory.connect_raw()
         assert goodbye_of(memory, raw) == (None, "too-many-connections")[past]
+
+
+@checks("max_identity_connections")
+def test_the_connections_of_an_identity(past: int) -> None:
+    with MemoryServer([], limits=Limits(max_identity_connections=3)) as memory:
+        alice, bob = Identity("alice"), Identity("bob")
+        clients = [memory.connect(alice) for _ in range(2 + past)]
+        memory.connect(bob)
+        for _ in range(5):
+            memory.connect()  # the owner has to get in to whoever takes all the room
+        if past:
+            with pytest.raises(ConnectError, match="alice has 3 connections, which is the limit"):
+                memory.connect(alice)
+            memory.run(clients[0].close())
+            memory.flush()
+        memory.connect(alice)
 
 
 class TestWhoMayWaitForALogin:
