@@ -131,7 +131,8 @@ class Peer(Protocol):
         self._is_closing = True
         self.outlet = None
         how = "was closed by the peer" if reason.check(ConnectionDone) else "broke off"
-        ended = ConnectionEnded(f"the connection {how}")
+        said = f": {self._failure}" if isinstance(self._failure, Unavailable) else ""
+        ended = ConnectionEnded(f"the connection {how}{said}")
         ended.__cause__ = reason.value  # why there is no TLS with the peer, for one
         self._end_calls(ended)
         self.settings.on_end(self, self._failure or ended)

@@ -329,6 +329,16 @@ def test_a_server_cannot_call_a_client() -> None:
     assert (answer["call"], answer["code"]) == (2, "unknown-operation")
 
 
+def test_a_server_that_says_goodbye_and_ends_what_still_runs() -> None:
+    server = RawServer()
+    client = server.connect()
+    calling = client.call("op")
+    server.send({"type": "goodbye", "code": "shutting-down", "message": "for tonight"})
+    server.peer.close()
+    with pytest.raises(ConnectionEnded, match="going away: for tonight"):
+        server.run(calling)
+
+
 def test_a_server_that_says_goodbye() -> None:
     server = RawServer()
     client = server.connect()
