@@ -8,7 +8,7 @@ import os
 import signal
 import stat
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -64,8 +64,10 @@ async def get(client: Client, path: str) -> tuple[bytes, Any]:
 
 
 def open_below(root: Path) -> list[str]:
-    links = (Path(f"/proc/self/fd/{number}") for number in os.listdir("/proc/self/fd"))
-    targets = [os.readlink(link) for link in links if link.is_symlink()]
+    targets = []
+    for number in os.listdir("/proc/self/fd"):
+        with suppress(FileNotFoundError):  # a thread has closed it meanwhile
+            targets.append(os.readlink(f"/proc/self/fd/{number}"))
     return [target for target in targets if target.startswith(str(root))]
 
 
