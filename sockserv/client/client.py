@@ -47,6 +47,7 @@ class Client:
         self._server_name = server_name
         self._identity = identity
         self._is_ended = False
+        self._holds = 0
         self._files: Files | None = None
         self._closing: list[Deferred[None]] = []
         ended.addCallback(self._on_end)
@@ -129,7 +130,7 @@ class Client:
         """
         try:
             raw = NOTHING if args is None else encode_value(args)
-            if self._peer.can_open():
+            if self._can_open():
                 call = self._peer.open_now(
                     op, raw, body=body, end=True, timeout_seconds=timeout_seconds
                 )
@@ -166,10 +167,23 @@ class Client:
     def together(self) -> Iterator[None]:
         """What is called in this block goes out together when it ends, which is cheaper. Not for awaiting in it."""
         self._peer.hold()
+        self._holds += 1
         try:
             yield
         finally:
+            self._holds -= 1
             self._peer.release()
+
+    def _can_open(self) -> bool:
+        """Whether the server takes one more call now; raises what `open` would if it never will."""
+        if self._peer.can_open():
+            return True
+        if not self._holds:
+            return False
+        # What goes out together may be all that is in the way, and so much is enough for once.
+        self._peer.release()
+        self._peer.hold()
+        return self._peer.can_open()
 
     def ping(self) -> Deferred[None]:
         """A round trip to the server, past all its services; the Deferred fires when it is back."""

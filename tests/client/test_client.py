@@ -160,6 +160,17 @@ def test_several_at_once() -> None:
         assert [reply.body for reply in memory.run(gatherResults(calls))] == bodies
 
 
+def test_many_that_go_together_do_not_wait_for_each_other() -> None:
+    with MemoryServer([Echo()]) as server:
+        client = server.connect()
+        body = bytes(4096)
+        with client.together():
+            # More than may wait to be sent at a time.
+            calls = [client.call("echo", body=body) for _ in range(24)]
+            assert len(client._peer.connection.calls.outgoing) == 24
+        assert all(reply.body == body for reply in server.run(gatherResults(calls)))
+
+
 @pytest.mark.parametrize(("max_bytes", "fits"), [(1000, True), (999, False), (0, False)])
 def test_an_answer_as_large_as_agreed(max_bytes: int, fits: bool) -> None:
     with MemoryServer([Echo()]) as memory:

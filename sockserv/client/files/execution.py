@@ -26,7 +26,7 @@ from sockserv.client.files.sending import SMALL_BYTES, Sender
 from sockserv.client.files.small import read_all, write_all
 from sockserv.client.files.target import make_folder, remove
 from sockserv.errors import SockservError
-from sockserv.files.errors import FilesError, NoSpace, QuotaExceeded, RefusedName
+from sockserv.files.errors import Exists, FilesError, NoSpace, QuotaExceeded, RefusedName
 from sockserv.files.facts import FileType
 
 if TYPE_CHECKING:
@@ -165,21 +165,44 @@ class Execution:
 
     async def _put_batch(self, batch: Sequence[Step]) -> None:
         contents = await self._in_thread(partial(read_all, batch, max_bytes=SMALL_BYTES))
+        small = []
+        for step, content in zip(batch, contents, strict=True):
+            if isinstance(content, Content):
+                small.append((step, content))
+            elif content is None:
+                await self._attempt(step, self._put_large(step))
+            else:
+                await self._attempt(step, _raising(content))
+        taken = await self._put_small(small)
         await in_parallel(
-            map(self._put, batch, contents),
-            at_once=len(batch),
+            (self._attempt(each[0], self._sender.find_same(*each)) for each in taken),
+            at_once=len(taken) or 1,
             beginning=self._client.together(),
         )
 
-    async def _put(self, step: Step, content: Content | SockservError | None) -> None:
-        await self._attempt(step, self._put_content(step, content))
+    async def _put_small(
+        self, batch: Sequence[tuple[Step, Content]]
+    ) -> list[tuple[Step, Content, Exists]]:
+        """Send what is in memory, all of it together; gives those whose names others have."""
+        # Waiting for one after the other, when all are on their way, is much cheaper than a coroutine for each.
+        with self._client.together():
+            calls = [self._sender.begin_small(*each) for each in batch]
+        taken = []
+        try:
+            for (step, content), call in zip(batch, calls, strict=True):
+                try:
+                    self._sender.end_small(step, content, await call)
+                except Exists as error:
+                    taken.append((step, content, error))
+                except (FilesError, LocalFileError) as error:
+                    await self._attempt(step, _raising(error))
+        finally:
+            for call in calls:
+                forget(call)
+                call.cancel()
+        return taken
 
-    async def _put_content(self, step: Step, content: Content | SockservError | None) -> None:
-        if isinstance(content, SockservError):
-            raise content
-        if content is not None:
-            await self._sender.send_small(step, content)
-            return
+    async def _put_large(self, step: Step) -> None:
         source = Source(step.place.path, may_be_link=step.place.is_named)
         try:
             await self._in_thread(source.open)

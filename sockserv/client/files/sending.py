@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Awaitable, Callable
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import attrs
 import msgspec
@@ -24,7 +24,7 @@ from sockserv.files.errors import Busy, DigestMismatch, Exists
 from sockserv.files.facts import Kept, Stored
 
 if TYPE_CHECKING:
-    from sockserv.client.client import Client
+    from sockserv.client.client import Client, Reply
     from sockserv.net.calls import OutgoingCall
     from sockserv.net.threads import InThread
 
@@ -59,17 +59,32 @@ class Sender:
 
     async def send_small(self, step: Step, content: Content) -> Stored:
         """Send a file that is in memory. Raises what the call fails with."""
-        size = len(content.data)
-        arguments = attrs.evolve(
-            self._arguments(step, content.mode, content.mtime_ns), size=size, digest=content.digest
-        )
         try:
-            reply = await self.client.call("files.put", arguments, result=Stored, body=content.data)
+            return self.end_small(step, content, await self.begin_small(step, content))
         except Exists as error:
-            return self._same(step, await self._same_there(step, size, content.digest, error))
+            return await self.find_same(step, content, error)
+
+    def begin_small(self, step: Step, content: Content) -> Deferred[Reply[Stored]]:
+        """Send a file that is in memory; what the Deferred fires with is for `end_small`."""
+        arguments = self._arguments(
+            step,
+            content.mode,
+            content.mtime_ns,
+            size=len(content.data),
+            digest=content.digest,
+        )
+        return self.client.call("files.put", arguments, result=Stored, body=content.data)
+
+    def end_small(self, step: Step, content: Content, reply: Reply[Stored]) -> Stored:
+        """The file is stored; raises `DigestMismatch` if it is another one."""
         stored = _checked(reply.result, content.digest, step)
-        self.progress(Transfer(step, State.DONE, size))
+        self.progress(Transfer(step, State.DONE, len(content.data)))
         return stored
+
+    async def find_same(self, step: Step, content: Content, error: Exists) -> Stored:
+        """The file that is there instead, if it is the very same; raises `error` if not."""
+        size = len(content.data)
+        return self._same(step, await self._same_there(step, size, content.digest, error))
 
     async def send(self, step: Step, source: Source) -> Stored:
         """Send the file of an open source. Raises what the call fails with, and `LocalFileError`."""
@@ -134,8 +149,10 @@ class Sender:
 
     async def _send_from(self, offset: int, step: Step, source: Source) -> Stored:
         status = source.status
-        arguments = attrs.evolve(
-            self._arguments(step, status.st_mode, status.st_mtime_ns),
+        arguments = self._arguments(
+            step,
+            status.st_mode,
+            status.st_mtime_ns,
             size=status.st_size,
             upload=self._upload(source),
             offset=offset,
@@ -177,13 +194,14 @@ class Sender:
         finally:
             forget(digesting)
 
-    def _arguments(self, step: Step, mode: int, mtime_ns: int) -> PutArguments:
+    def _arguments(self, step: Step, mode: int, mtime_ns: int, **others: Any) -> PutArguments:
         return PutArguments(
             path=step.path,
             overwrite=step.overwrite,
             mode=mode & 0o777 if self.preserve else None,
             mtime_ns=mtime_ns if self.preserve else None,
             parents=True,
+            **others,
         )
 
     async def _same_there(self, step: Step, size: int, digest: str, error: Exists) -> Stored:

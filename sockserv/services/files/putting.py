@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Awaitable
 from typing import Annotated, Any, Final
 
 import msgspec
@@ -33,36 +34,34 @@ class _Trailer(msgspec.Struct, forbid_unknown_fields=True):
     digest: Annotated[str, msgspec.Meta(pattern=r"^blake3:[0-9a-f]{64}\Z")]
 
 
-async def receive(
+def receive(
     call: Call[PutArguments], upload: Upload, pace: Pace | None, storing: Storing
-) -> Stored:
+) -> Awaitable[Stored]:
     """Store the file that a call sends. Raises what `Upload.steps` raises.
 
-    A small file costs one turn in a thread, or less: those that wait share one. Of a large one two batches are in memory: one is taken while the other is
-    written. When the call breaks off, what has come is written before it is let go.
+    A small file costs one turn in a thread, or less: those that wait share one. Of a large one two batches are in
+    memory: one is taken while the other is written. When the call breaks off, what has come is written before it is
+    let go.
     """
     args = call.args
     if args.offset <= SMALL_BYTES:  # what was kept is to be read again
         body = call.whole_body
-        if body is not None and upload.digest is not None:
-            return await _store(call, upload, [body] if body else [], pace, storing)
+        if body is not None and upload.digest is not None and pace is None:
+            # The usual small file: a coroutine would cost as much as all else that is done here.
+            return storing.store(call, upload, [body] if body else [])
         if args.size is not None and args.size - args.offset <= SMALL_BYTES:
-            content = _Content(call, upload)
-            await content.take(max(0, args.size - args.offset) + 1)
-            return await _store(call, upload, content.pieces, pace, storing)
-    return await _receive_large(call, upload, _Content(call, upload), pace)
+            return _receive_small(call, upload, pace, storing)
+    return _receive_large(call, upload, _Content(call, upload), pace)
 
 
-async def _store(
-    call: Call[PutArguments],
-    upload: Upload,
-    pieces: list[bytes],
-    pace: Pace | None,
-    storing: Storing,
+async def _receive_small(
+    call: Call[PutArguments], upload: Upload, pace: Pace | None, storing: Storing
 ) -> Stored:
+    content = _Content(call, upload)
+    await content.take(max(0, (call.args.size or 0) - call.args.offset) + 1)
     if pace is not None:
-        await pace.wait_for(sum(map(len, pieces)), call.clock)
-    return await storing.store(call, upload, pieces)
+        await pace.wait_for(content.size, call.clock)
+    return await storing.store(call, upload, content.pieces)
 
 
 async def _receive_large(

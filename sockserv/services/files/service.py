@@ -86,7 +86,7 @@ class Files(Service):
     # Content
 
     @operation("files.put", args=PutArguments, permission="files")
-    async def put(self, call: Call[PutArguments]) -> Stored:
+    def put(self, call: Call[PutArguments]) -> Awaitable[Stored]:
         """Store a file: its content is the body, from an offset on."""
         args = call.args
         share = self._share(call)
@@ -104,7 +104,7 @@ class Files(Service):
             digests=self._store.digests,
             digest=args.digest,
         )
-        return await receive(call, upload, share.pace, share.storing)
+        return receive(call, upload, share.pace, share.storing)
 
     @operation("files.partial", args=PartialArguments, permission="files", audit=Audit.READS)
     async def partial(self, call: Call[PartialArguments]) -> Kept:
