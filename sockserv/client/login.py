@@ -52,8 +52,8 @@ async def log_in(
 
     A server that cannot replace tokens keeps the one that it knows. The replacement may take `timeout_seconds`.
 
-    Raises what connecting raises, with nothing stored; `ProfileError` when the name is that of another server, or the
-    profile cannot be written; and `ConnectionEnded` when nobody knows whether the token is replaced: the profile works
+    Raises what connecting raises, with nothing stored; `ProfileError` when the name is that of another server or
+    identity, or the profile cannot be written, and then the token is not replaced; and `ConnectionEnded` when nobody knows whether the token is replaced: the profile works
     all the same. To be cancelled is no danger to it, either.
     """
     before = _before(profile, profiles)
@@ -113,10 +113,7 @@ def _before(profile: Profile, profiles: Profiles) -> Profile | None:
         return None
     before = profiles.load(profile.name)
     if before.url.address != profile.url.address:
-        raise ProfileError(
-            f"{profile.name} is the name of {before.url.address} already: choose another one with --name, "
-            f"or `sockserv logout {profile.name}` first"
-        )
+        raise before.is_taken()
     return before
 
 

@@ -6,6 +6,8 @@ A profile is a file `NAME.toml` in a folder of the account's configuration. What
   others can read is refused.
 - Who writes or removes one holds a lock on the folder: of two processes that write, neither loses what the other one
   has written, and what has the name of the file beside was left by a crash.
+- A name stays with the server and the identity that it was given for until it is removed: what may hold the only copy of
+  a token is not replaced by a login of somebody else.
 - While a token is being replaced by another, both are in it, so that whatever interrupts the replacement, one of them
   is good.
 
@@ -64,6 +66,14 @@ class Profile:
     certificate: str | None = None
     key: str | None = None
     next_token: str | None = attrs.field(default=None, repr=False)
+
+    def is_taken(self) -> ProfileError:
+        """What is to be said to whoever wants this name for another login."""
+        whose = f"{self.identity} at {self.url.address}" if self.identity else self.url.address
+        return ProfileError(
+            f"{self.name} is the name of {whose} already: choose another one with --name, "
+            f"or `sockserv logout {self.name}` first"
+        )
 
 
 _AS_THEY_ARE: Final = ("identity", "user", "ca", "certificate", "key", "next_token")
@@ -172,11 +182,14 @@ class Profiles:
         """Keep a profile under its name; true when that is done, and on the disk.
 
         With `instead_of` it is done only if what has this name is still that: else somebody else was quicker, and
-        knows more. Raises `ProfileError` when it cannot be written; what was there before is there then.
+        knows more. Raises `ProfileError` when another server or identity has the name, and when the profile cannot be
+        written; what was there before is there then.
         """
         path = self._path_of(profile.name)
         with self._locked():
-            if instead_of is not None and not self._is_still(instead_of):
+            if instead_of is None:
+                self._check_is_free_for(profile)
+            elif not self._is_still(instead_of):
                 return False
             try:
                 content = _text(profile).encode()
@@ -214,6 +227,13 @@ class Profiles:
             return self.load(profile.name) == profile
         except ProfileError:
             return False
+
+    def _check_is_free_for(self, profile: Profile) -> None:
+        if not self._path_of(profile.name).exists():
+            return
+        before = self.load(profile.name)
+        if (before.url.address, before.identity) != (profile.url.address, profile.identity):
+            raise before.is_taken()
 
     @contextmanager
     def _locked(self) -> Iterator[None]:

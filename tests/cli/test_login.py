@@ -221,7 +221,7 @@ class TestTheName:
 
     def test_one_that_another_server_has(self, memory: MemoryServer, profiles: Profiles) -> None:
         Shown(memory, profiles, LINE, "--name", "lab1")
-        with pytest.raises(ProfileError, match="lab1 is the name of tcp://127.0.0.1:7700 already"):
+        with pytest.raises(ProfileError, match="lab1 is the name of alice at tcp://127.0.0.1:7700"):
             Shown(memory, profiles, "tcp://127.0.0.1:1?token=x", "--name", "lab1")
 
 

@@ -124,7 +124,7 @@ def test_only_profiles_count(profiles: Profiles) -> None:
 def test_a_full_disk_leaves_what_was_there(profiles: Profiles) -> None:
     profiles.save(LAB)
     with files_of_at_most(100), pytest.raises(ProfileError, match="cannot write .*too large"):
-        profiles.save(attrs.evolve(LAB, identity="bob"))
+        profiles.save(attrs.evolve(LAB, next_token=None))
     assert profiles.load("lab1") == LAB
     assert os.listdir(profiles.path) == ["lab1.toml"]
 
@@ -144,7 +144,7 @@ def test_a_folder_that_cannot_be_looked_at(tmp_path: Path) -> None:
 
 def test_whoever_was_slower_does_not_undo_what_somebody_else_has_done(profiles: Profiles) -> None:
     profiles.save(LAB)
-    newer = attrs.evolve(LAB, identity="bob")
+    newer = attrs.evolve(LAB, user="bob")
     profiles.save(newer)
     assert not profiles.save(attrs.evolve(LAB, next_token=None), instead_of=LAB)
     assert profiles.load("lab1") == newer

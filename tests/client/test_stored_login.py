@@ -24,8 +24,8 @@ from sockserv.errors import (
     Unavailable,
 )
 from sockserv.services import Call, Service, operation
-from sockserv.testing import Link, MemoryServer
-from sockserv.trust import Identity, Origin
+from sockserv.testing import OWNER, Link, MemoryServer
+from sockserv.trust import Anonymous, Identity, Origin
 from sockserv.urls import ServerUrl
 from tests.test_atomic import files_of_at_most
 
@@ -337,3 +337,45 @@ class TestANameThatIsTaken:
         with pytest.raises(ProfileError, match="lab1 is the name of tcp://127.0.0.1:1 already"):
             scene.log_in()
         assert scene.profiles.load("lab1") == other
+
+    def test_by_another_identity_at_the_same_server(self, scene: Scene) -> None:
+        other = attrs.evolve(LAB, url=attrs.evolve(URL, token="hers"), identity="bob")
+        scene.profiles.save(other)
+        with pytest.raises(ProfileError) as caught:
+            scene.log_in()
+        assert str(caught.value) == (
+            "lab1 is the name of bob at tcp://127.0.0.1:7700 already: choose another one with "
+            "--name, or `sockserv logout lab1` first"
+        )
+        assert scene.profiles.load("lab1") == other
+        # The invitation is still good.
+        assert scene.tokens.asked == 0
+        scene.profiles.remove("lab1")
+        scene.log_in()
+        scene.check_settled()
+        scene.memory.advance(1.0)
+        assert not scene.memory.network.links
+
+    def test_by_another_identity_in_the_meantime(self, scene: Scene) -> None:
+        other = attrs.evolve(LAB, url=attrs.evolve(URL, token="hers"), identity="bob")
+        running = scene.start()
+        scene.profiles.save(other)
+        with pytest.raises(ProfileError, match="name of bob at"):
+            scene.memory.run(running)
+        assert scene.profiles.load("lab1") == other
+        assert scene.tokens.asked == 0
+
+    def test_by_an_identity_where_nobody_needs_one_now(self, profiles: Profiles) -> None:
+        """A login without a name does not take the place of a token, either."""
+        stored = attrs.evolve(LAB, identity="alice")
+        profiles.save(stored)
+        with MemoryServer([], authenticator=Anonymous(OWNER)) as memory:
+            logging_in = log_in(
+                lambda _: memory.start_connecting(),
+                attrs.evolve(LAB, url=URL),
+                profiles,
+                timeout_seconds=5.0,
+            )
+            with pytest.raises(ProfileError, match="name of alice at"):
+                memory.run(Deferred.fromCoroutine(logging_in))
+        assert profiles.load("lab1") == stored
