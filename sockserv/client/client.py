@@ -41,10 +41,17 @@ class Client:
     """
 
     def __init__(
-        self, peer: Peer, identity: str | None, ended: Deferred[Exception], *, server_name: str
+        self,
+        peer: Peer,
+        identity: str | None,
+        ended: Deferred[Exception],
+        *,
+        server_name: str,
+        server_pin: str | None,
     ) -> None:
         self._peer = peer
         self._server_name = server_name
+        self._server_pin = server_pin
         self._identity = identity
         self._is_ended = False
         self._holds = 0
@@ -64,6 +71,11 @@ class Client:
     def server_name(self) -> str:
         """What the server is called here: its URL, or the `name` that `connect_endpoint` was given."""
         return self._server_name
+
+    @property
+    def server_pin(self) -> str | None:
+        """The pin of the key by which the server was known; None where it was not known by one."""
+        return self._server_pin
 
     @property
     def server_agent(self) -> str:

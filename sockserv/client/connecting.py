@@ -150,6 +150,7 @@ async def _connect_and_log_in(reactor: Any, url: ServerUrl, options: _Options) -
         limits=options.limits,
         timeout_seconds=options.timeout_seconds,
         name=options.name or url.address,
+        pin=url.pin if url.scheme is Scheme.TLS else None,
     )
 
 
@@ -198,15 +199,18 @@ def connect_endpoint(
     limits: Limits | None = None,
     timeout_seconds: float = 10.0,
     name: str = "the server",
+    pin: str | None = None,
     in_thread: InThread | None = None,
 ) -> Deferred[Client]:
     """Connect to the server behind a client endpoint and log in; `name` stands for it in errors.
 
+    The endpoint is to let nobody be the server who has not the key of `pin`; here that is only for
+    `Client.server_pin` to say.
     `credentials` is all that there is to log in with, where that is more than a `token`.
     `in_thread` replaces the reactor's thread pool for blocking work with files. Fails, and can be cancelled, like
     `connect`.
     """
-    connecting = _Connecting(reactor, limits or Limits(), name, in_thread)
+    connecting = _Connecting(reactor, limits or Limits(), name, pin, in_thread)
     credentials = credentials or Credentials(token=token)
     done = Deferred.fromCoroutine(connecting.connect(endpoint, credentials))
 
@@ -243,8 +247,16 @@ def connect_endpoint(
 class _Connecting:
     """One attempt: the connection, its hello, the login."""
 
-    def __init__(self, reactor: Any, limits: Limits, name: str, in_thread: InThread | None) -> None:
+    def __init__(
+        self,
+        reactor: Any,
+        limits: Limits,
+        name: str,
+        pin: str | None,
+        in_thread: InThread | None,
+    ) -> None:
         self._name = name
+        self._pin = pin
         self._hello: Deferred[Peer] = Deferred()
         self._ended: Deferred[Exception] = Deferred()
         self._peer: Peer | None = None
@@ -268,7 +280,7 @@ class _Connecting:
         await endpoint.connect(factory)
         peer = await self._hello
         identity = await log_in_with(credentials, peer)
-        return Client(peer, identity, self._ended, server_name=self._name)
+        return Client(peer, identity, self._ended, server_name=self._name, server_pin=self._pin)
 
     @property
     def has_hello(self) -> bool:

@@ -26,6 +26,7 @@ from sockserv.errors import (
     ProfileError,
     UnknownOperation,
 )
+from sockserv.urls import ServerUrl
 
 __all__ = ["Connect", "LoggedIn", "connect_as", "log_in"]
 
@@ -57,14 +58,16 @@ async def log_in(
     all the same. To be cancelled is no danger to it, either.
     """
     before = _before(profile, profiles)
-    if before is not None and before.next_token and before.url == profile.url:
+    if before is not None and before.next_token and _is_for_the_same(profile.url, before.url):
         # This very login was interrupted; its token may be replaced already.
         client = await connect_as(connect, before, profiles, timeout_seconds=timeout_seconds)
         await client.close()
         return LoggedIn(profiles.load(profile.name))
     client = await connect(profile)
     try:
-        profile = attrs.evolve(profile, identity=_presentable(client.identity))
+        # Our own daemon is known by its note, which nobody may find where the profile is used.
+        url = attrs.evolve(profile.url, pin=profile.url.pin or client.server_pin)
+        profile = attrs.evolve(profile, url=url, identity=_presentable(client.identity))
         if profile.url.token is None:
             profiles.save(profile)
             return LoggedIn(profile)
@@ -115,6 +118,11 @@ def _before(profile: Profile, profiles: Profiles) -> Profile | None:
     if before.url.address != profile.url.address:
         raise before.is_taken()
     return before
+
+
+def _is_for_the_same(url: ServerUrl, stored: ServerUrl) -> bool:
+    """Whether this is the URL that was stored, perhaps with the pin that it lacks."""
+    return attrs.evolve(url, pin=url.pin or stored.pin) == stored
 
 
 def _presentable(identity: str | None) -> str | None:

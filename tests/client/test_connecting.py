@@ -98,7 +98,8 @@ def test_it_is_given_up(error: Exception) -> None:
 
 def test_a_client_knows_what_its_server_is_called() -> None:
     with MemoryServer([]) as memory:
-        assert memory.connect().server_name == "the server"
+        client = memory.connect()
+        assert (client.server_name, client.server_pin) == ("the server", None)
 
 
 class Greeter(Protocol):

@@ -27,6 +27,7 @@ from sockserv.services import Call, Service, operation
 from sockserv.testing import OWNER, Link, MemoryServer
 from sockserv.trust import Anonymous, Identity, Origin
 from sockserv.urls import ServerUrl
+from tests.client.raw_server import RawServer
 from tests.test_atomic import files_of_at_most
 
 INVITED = "the-token-of-the-invitation"
@@ -322,6 +323,39 @@ def test_a_name_that_cannot_be_shown_is_not_stored(profiles: Profiles, name: str
     scene = Scene(profiles, tokens, [tokens])
     with scene.memory:
         assert scene.log_in().profile.identity is None
+
+
+class TestThePinThatWasUsed:
+    """Our own daemon is known by what its note says; others would have to find that."""
+
+    PIN = "sha256:" + "A" * 43
+    BARE = ServerUrl.parse("sockserv://127.0.0.1")
+
+    @pytest.mark.parametrize("said", [None, PIN])
+    def test_it_is_stored(self, profiles: Profiles, said: str | None) -> None:
+        server = RawServer()
+        profile = Profile(name="lab1", url=attrs.evolve(self.BARE, pin=said))
+        logging_in = Deferred.fromCoroutine(
+            log_in(
+                lambda _: server.start_connecting(pin=self.PIN),
+                profile,
+                profiles,
+                timeout_seconds=5.0,
+            )
+        )
+        server.send({"type": "hello", "version": 1})
+        assert server.run(logging_in).profile.url.pin == self.PIN
+        assert profiles.load("lab1").url.pin == self.PIN
+
+    def test_an_interrupted_login_goes_on_without_it(self, scene: Scene) -> None:
+        url = attrs.evolve(self.BARE, token=INVITED)
+        pending = Profile(
+            name="lab1", url=attrs.evolve(url, pin=self.PIN), identity="alice", next_token="next"
+        )
+        scene.profiles.save(pending)
+        scene.tokens.known = digest("next")
+        done = scene.log_in(attrs.evolve(LAB, url=url))
+        assert done.profile.url == attrs.evolve(url, pin=self.PIN, token="next")
 
 
 class TestANameThatIsTaken:

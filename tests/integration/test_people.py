@@ -15,6 +15,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Final
 
+import attrs
 import pytest
 
 from sockserv.client.profiles import Profiles
@@ -262,6 +263,20 @@ class TestLettingSomebodyIn:
         for secret in (invited.token, profile.url.token):
             assert secret is not None
             assert secret not in late.stderr + again.stderr + tls_daemon.output
+
+    def test_a_login_at_ones_own_daemon_keeps_its_pin(
+        self, tls_daemon: Twistd, state: Path, owner: Account, alice: Account
+    ) -> None:
+        (url,) = map(ServerUrl.parse, StateDirectory(state).running().listening)
+        token = ServerUrl.parse(owner.succeed("invite", "alice").strip()).token
+        line = attrs.evolve(url, pin=None, token=token).reveal()
+        owner.succeed("login", "--name", "lab1", input=line)
+        assert owner.profiles.load("lab1").url.pin == url.pin
+        # It leads there from elsewhere, too: where no note says it.
+        profile = owner.profiles.path / "lab1.toml"
+        alice.profiles.path.mkdir(parents=True)
+        profile.rename(alice.profiles.path / "lab1.toml")
+        assert alice.succeed("--server", "lab1", "echo", "hi") == "hi\n"
 
     def test_somebody_who_is_cut_off_in_the_middle(
         self, tls_daemon: Twistd, owner: Account, alice: Account
