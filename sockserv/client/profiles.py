@@ -294,8 +294,7 @@ def _text(profile: Profile) -> str:
         token=profile.url.token,
         **{field: getattr(profile, field) for field in _AS_THEY_ARE},
     )
-    return (
-        f"# Written by `sockserv login`; `sockserv logout {profile.name}` removes it.\n"
-        "# Whoever has the token has the permissions: do not pass this file on.\n"
-        f"{tomlkit.dumps(msgspec.to_builtins(file))}"
-    )
+    head = f"# Written by `sockserv login`; `sockserv logout {profile.name}` removes it.\n"
+    if file.token is not None or file.next_token is not None:
+        head += "# Whoever has the token has the permissions: do not pass this file on.\n"
+    return head + tomlkit.dumps(msgspec.to_builtins(file))

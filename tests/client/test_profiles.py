@@ -43,6 +43,24 @@ def test_what_was_saved_is_loaded(profiles: Profiles, profile: Profile) -> None:
     assert profiles.names() == [profile.name]
 
 
+@pytest.mark.parametrize(
+    ("profile", "has_one"),
+    [
+        (LAB, True),
+        (attrs.evolve(LAB, next_token=None), True),
+        (attrs.evolve(LAB, url=attrs.evolve(URL, token=None), user="al", next_token=None), False),
+    ],
+    ids=["two tokens", "a token", "a password"],
+)
+def test_it_speaks_of_a_token_where_it_has_one(
+    profiles: Profiles, profile: Profile, has_one: bool
+) -> None:
+    profiles.save(profile)
+    text = (profiles.path / "lab1.toml").read_text()
+    assert text.startswith("# Written by `sockserv login`; `sockserv logout lab1` removes it.\n")
+    assert ("# Whoever has the token has the permissions" in text) is has_one
+
+
 def test_nobody_else_may_read_it(profiles: Profiles) -> None:
     before = os.umask(0)
     try:
