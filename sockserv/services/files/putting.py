@@ -21,7 +21,10 @@ from sockserv.services.files.upload import Upload, Wants
 __all__ = ["receive"]
 
 _BATCH_BYTES: Final = 1024 * 1024
-"""So much is written in one step: a thread costs something each time."""
+"""So much is written in one step, or more: a thread costs something each time."""
+
+_MAX_BATCH_BYTES: Final = 4 * 1024 * 1024
+"""So much is taken while the step before it is being done."""
 
 _BATCH_PIECES: Final = 256
 _TRAILER_STREAM: Final = 1
@@ -40,7 +43,7 @@ def receive(
     """Store the file that a call sends. Raises what `Upload.steps` raises.
 
     A small file costs one turn in a thread, or less: those that wait share one. Of a large one two batches are in
-    memory: one is taken while the other is written. When the call breaks off, what has come is written before it is
+    memory: one is taken, as large as it gets up to a bound, while the other is written. When the call breaks off, what has come is written before it is
     let go.
     """
     args = call.args
@@ -73,6 +76,9 @@ async def _receive_large(
         writing: Deferred[Wants | None] | None = None
         try:
             while await content.take(_BATCH_BYTES):
+                # The sender goes on meanwhile.
+                while writing is not None and not writing.called and content.has_room:
+                    await content.take(content.size + 1)
                 if writing is not None:
                     await writing
                 size, pieces = content.size, content.give()
@@ -101,6 +107,13 @@ class _Content:
         self._trailer = b""
         self.pieces: list[bytes] = []
         self.size = 0
+        self._is_open = True
+
+    @property
+    def has_room(self) -> bool:
+        """Whether more may come, and may be taken before this is written."""
+        is_full = self.size >= _MAX_BATCH_BYTES or len(self.pieces) >= _BATCH_PIECES
+        return self._is_open and not is_full
 
     async def take(self, enough_bytes: int) -> bool:
         """Wait until there are so many bytes, or many pieces, or all; gives whether there are any.
@@ -110,6 +123,7 @@ class _Content:
         while self.size < enough_bytes and len(self.pieces) < _BATCH_PIECES:
             taken: Any = await self._body.take()
             if taken is None:
+                self._is_open = False
                 self._end()
                 break
             stream, piece = taken

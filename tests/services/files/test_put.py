@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from twisted.internet.defer import Deferred
 
 from sockserv.errors import CallError, ConnectionEnded, InvalidArgument, SockservError
 from sockserv.files.errors import (
@@ -60,6 +61,43 @@ def test_in_small_pieces(files: FilesServer, content: bytes) -> None:
     args = {"path": "a", "digest": digest(content)}
     files.memory.run(client.call("files.put", args, body=content))
     assert read(files, "a") == content
+
+
+@pytest.mark.parametrize("piece_bytes", [4096, 300_000])
+def test_what_comes_while_the_disk_is_slow_is_taken_up_to_a_bound(
+    files: FilesServer, piece_bytes: int
+) -> None:
+    content = bytes(range(256)) * 4096 * 16
+    files.client()
+    held: list[Any] = []
+    in_thread = files.memory.network.in_thread
+
+    def slow(function: Any, *args: Any) -> Deferred[Any]:
+        turn: Deferred[Any] = Deferred()
+        held.append(turn)
+        return turn.addCallback(lambda _: in_thread(function, *args))
+
+    object.__setattr__(files.memory.server._settings, "in_thread", slow)
+
+    async def send() -> Any:
+        call = await files.client().open("files.put", {"path": "a", "size": len(content)})
+        for start in range(0, len(content), piece_bytes):
+            await call.send(content[start : start + piece_bytes])
+        await call.send(json.dumps({"digest": digest(content)}).encode(), stream=1)
+        call.end()
+        return await call.result()
+
+    sending = Deferred.fromCoroutine(send())
+    files.memory.flush()
+    turns = 0
+    while held:
+        held.pop(0).callback(None)
+        files.memory.flush()
+        turns += 1
+    assert files.memory.run(sending)["digest"] == digest(content)
+    assert read(files, "a") == content
+    # To open it, at least one for so much as may be taken, and to end it.
+    assert 2 + len(content) // (4 << 20) <= turns <= 4 + len(content) // (1 << 20)
 
 
 def test_a_small_file_costs_one_turn_in_a_thread(files: FilesServer) -> None:
