@@ -45,6 +45,8 @@ _MAX_NAME_CHARACTERS: Final = 64
 _MAX_NAME_BYTES: Final = 192
 _MAX_FILE_BYTES: Final = 64 * 1024
 
+_OR_A_URL: Final = "; a URL begins with sockserv://"
+
 _explained = partial(explained, ProfileError)
 
 
@@ -164,14 +166,14 @@ class Profiles:
 
     def load(self, name: str) -> Profile:
         """The profile of this name. Raises `ProfileError` when there is none, or it cannot be used."""
-        path = self._path_of_known(name)
+        path = self._path_of_known(name, hint=_OR_A_URL)
         with _explained("read", path):
             try:
                 with open(path, "rb") as file:
                     mode = stat.S_IMODE(os.fstat(file.fileno()).st_mode)
                     content = file.read(_MAX_FILE_BYTES)
             except FileNotFoundError:
-                raise self._there_is_none(name) from None
+                raise self._there_is_none(name, hint=_OR_A_URL) from None
         if mode & 0o077:
             raise ProfileError(
                 f"others can read the token in {path} (mode {mode:04o}): close it with `chmod 600 {quote(str(path))}`"
@@ -215,12 +217,12 @@ class Profiles:
     def _path_of(self, name: str) -> Path:
         return self.path / f"{check_name(name)}{_SUFFIX}"
 
-    def _path_of_known(self, name: str) -> Path:
+    def _path_of_known(self, name: str, *, hint: str = "") -> Path:
         try:
             return self._path_of(name)
         except ProfileError:
             # It may be an invitation without its beginning.
-            raise self._there_is_none(without_secrets(name)) from None
+            raise self._there_is_none(without_secrets(name), hint=hint) from None
 
     def _is_still(self, profile: Profile) -> bool:
         try:
@@ -249,16 +251,14 @@ class Profiles:
         finally:
             os.close(folder)
 
-    def _there_is_none(self, name: str) -> ProfileError:
+    def _there_is_none(self, name: str, *, hint: str = "") -> ProfileError:
         known = self.names()
         advice = (
             f"known are {', '.join(known)}"
             if known
             else "`sockserv login` makes one of the line that `sockserv invite` has printed"
         )
-        return ProfileError(
-            f"no server is known as {name or repr(name)}: {advice}; a URL begins with sockserv://"
-        )
+        return ProfileError(f"no server is known as {name or repr(name)}: {advice}{hint}")
 
 
 def _may_stand_in_a_name(character: str) -> bool:
