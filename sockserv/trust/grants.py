@@ -60,12 +60,7 @@ class Grants:
     def from_table(cls, table: GrantsTable) -> Grants:
         """The grants that a table says. Raises `FieldError` that names the field in it."""
         for number, rule in enumerate(table.exec):
-            if not _is_rule(rule):
-                raise FieldError(
-                    f"exec[{number}]",
-                    "expected any, shell, an absolute path without . and .., or a command's name "
-                    f"(small letters, digits, _ . -), not {rule!r}",
-                )
+            _check_rule(f"exec[{number}]", rule)
         for number, room in enumerate(table.chat):
             if not _is_room(room):
                 raise FieldError(
@@ -94,6 +89,23 @@ class Grants:
             files=self.files,
             chat=self.chat,
             login=login,
+        )
+
+
+def _check_rule(field: str, rule: str) -> None:
+    program, dash, _ = rule.partition(" -")
+    if dash and program.startswith("/"):
+        # A file may have such a name, but whoever writes it means a command line, and this would permit nothing.
+        raise FieldError(
+            field,
+            "a rule is the path of a program alone, without arguments: "
+            f"expected {program.rstrip()!r}, not {rule!r}",
+        )
+    if not _is_rule(rule):
+        raise FieldError(
+            field,
+            "expected any, shell, an absolute path without . and .., or a command's name "
+            f"(small letters, digits, _ . -), not {rule!r}",
         )
 
 

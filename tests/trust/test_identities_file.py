@@ -160,6 +160,12 @@ def test_other_ways_to_write_a_table() -> None:
         ('[a]\nexec = ["/x\\n"]', "line 2: a.exec[0]: expected any"),
         ('[a]\nexec = ["/x\\u0000"]', "line 2: a.exec[0]: expected any"),
         (
+            "[a]\nexec = ['any', '/usr/bin/df -h /']",
+            "line 2: a.exec[1]: a rule is the path of a program alone, without arguments: "
+            "expected '/usr/bin/df', not '/usr/bin/df -h /'",
+        ),
+        ("[a]\nexec = ['/a b/c  --x']", "line 2: a.exec[0]: a rule is the path of a program alone"),
+        (
             '[a]\nfiles = { root = "x", access = "rx" }',
             "line 2: a.files.access: expected ro, rw or drop, not 'rx'",
         ),
