@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from typing import Any
+from typing import Any, Final
 
 import attrs
 from twisted.internet.defer import CancelledError, Deferred
@@ -38,8 +38,16 @@ from sockserv.net.threads import InThread, pool_of
 from sockserv.state import StateDirectory
 from sockserv.urls import Scheme, ServerUrl
 from sockserv.wire.connection import Role
+from sockserv.wire.framing import FIRST_BYTES_OF_TLS
 
 __all__ = ["connect", "connect_endpoint"]
+
+_CERTIFICATE_REQUIRED: Final = "'certificate required'"
+"""The words of the alert of a server that lets nobody in without one (RFC 8446, section 6.2)."""
+
+_SHOW_A_CERTIFICATE: Final = (
+    "; log in with a certificate: `sockserv login --certificate FILE --key FILE`"
+)
 
 
 def connect(
@@ -221,24 +229,10 @@ def connect_endpoint(
         return result
 
     def explain(failure: Failure) -> Any:
-        error = failure.value
         connecting.give_up()
-        if isinstance(error, ConnectingCancelledError):
-            raise CancelledError from None
-        if isinstance(error, TwistedConnectError | DNSLookupError):
-            raise ConnectError(f"cannot connect to {name}: {_reason(error)}") from None
-        cause = error.__cause__ if isinstance(error, ConnectionEnded) else None
-        if isinstance(cause, ConnectError):
-            # There was no TLS, or not with whom there should be.
-            kind = CertificateChanged if isinstance(cause, CertificateChanged) else ConnectError
-            raise kind(f"{name}: {cause}") from None
-        if isinstance(error, AuthenticationFailed):
-            raise AuthenticationFailed(f"{name} refused the login: {error}") from None
-        if isinstance(error, ConnectionEnded | Unavailable | UnexpectedResult):
-            how = (
-                "did not let us in" if connecting.has_hello else "did not greet us as sockserv does"
-            )
-            raise ConnectError(f"{name} {how}: {error}") from None
+        explained = _explained(failure.value, name, has_hello=connecting.has_hello)
+        if explained is not None:
+            raise explained from None
         return failure
 
     return done.addTimeout(timeout_seconds, reactor, onTimeoutCancel=late).addErrback(explain)
@@ -318,6 +312,28 @@ def _note_of(url: ServerUrl, directory: StateDirectory) -> ServerUrl | None:
         return next((own for own in known if own.address == url.address), None)
     except (StateError, ConnectError):
         return None
+
+
+def _explained(error: BaseException | None, name: str, *, has_hello: bool) -> BaseException | None:
+    """What is to be said of an attempt that ended with `error`; None where that says it all."""
+    if isinstance(error, ConnectingCancelledError):
+        return CancelledError()
+    if isinstance(error, TwistedConnectError | DNSLookupError):
+        return ConnectError(f"cannot connect to {name}: {_reason(error)}")
+    cause = error.__cause__ if isinstance(error, ConnectionEnded) else None
+    if isinstance(cause, ConnectError):
+        # There was no TLS, or not with whom there should be.
+        kind = CertificateChanged if isinstance(cause, CertificateChanged) else ConnectError
+        advice = _SHOW_A_CERTIFICATE if _CERTIFICATE_REQUIRED in str(cause) else ""
+        return kind(f"{name}: {cause}{advice}")
+    if isinstance(error, AuthenticationFailed):
+        return AuthenticationFailed(f"{name} refused the login: {error}")
+    if isinstance(error, ConnectionEnded) and not has_hello and FIRST_BYTES_OF_TLS in str(error):
+        return ConnectError(f"{name} speaks TLS: its URL begins with sockserv://")
+    if isinstance(error, ConnectionEnded | Unavailable | UnexpectedResult):
+        how = "did not let us in" if has_hello else "did not greet us as sockserv does"
+        return ConnectError(f"{name} {how}: {error}")
+    return None
 
 
 def _reason(error: TwistedConnectError | DNSLookupError) -> str:

@@ -23,7 +23,7 @@ import msgspec
 
 from sockserv.errors import GoodbyeCode, ProtocolError
 
-__all__ = ["U32_BIG_ENDIAN", "FramePart", "FrameReader", "Prefix"]
+__all__ = ["FIRST_BYTES_OF_TLS", "U32_BIG_ENDIAN", "FramePart", "FrameReader", "Prefix"]
 
 H = TypeVar("H")
 T = TypeVar("T")
@@ -50,6 +50,9 @@ class Prefix:
 
 
 U32_BIG_ENDIAN = Prefix(">I")
+
+FIRST_BYTES_OF_TLS = "these are the first bytes of TLS"
+"""How the error begins that says that the peer speaks TLS."""
 
 _BEGINNINGS_OF_TLS = {0x1503, 0x1603}
 """An alert and a handshake: what a length would begin with that is none."""
@@ -222,7 +225,7 @@ class FrameReader(Generic[H]):
         if length >> 16 in _BEGINNINGS_OF_TLS:
             return ProtocolError(
                 GoodbyeCode.BAD_FRAME,
-                "these are the first bytes of TLS: one side has it, the other has not "
+                f"{FIRST_BYTES_OF_TLS}: one side has it, the other has not "
                 "(with TLS, a URL begins with sockserv://)",
             )
         return ProtocolError(

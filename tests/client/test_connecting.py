@@ -123,6 +123,17 @@ def test_something_else_listens_there(greeting: bytes) -> None:
         network.run(connecting, max_seconds=5.0)
 
 
+def test_tls_is_spoken_there() -> None:
+    network = MemoryNetwork()
+    endpoint = MemoryEndpoint(network)
+    alert = bytes.fromhex("15030300020246")
+    network.run(endpoint.listen(Factory.forProtocol(lambda: Greeter(alert))))
+    connecting = connect_endpoint(network.clock, endpoint.client(), name="tcp://a.b:1")
+    expected = "^tcp://a.b:1 speaks TLS: its URL begins with sockserv://$"
+    with pytest.raises(ConnectError, match=expected):
+        network.run(connecting, max_seconds=5.0)
+
+
 def test_a_server_without_room_says_so() -> None:
     with MemoryServer([], limits=Limits(max_connections=1)) as memory:
         memory.connect()

@@ -94,7 +94,7 @@ class TestTheDaemon:
         assert "somebody else answers in its place" in other.stderr
         plain = ping(url.address.replace("sockserv:", "tcp:"))
         assert plain.returncode == 3
-        assert "these are the first bytes of TLS" in plain.stderr
+        assert "speaks TLS: its URL begins with sockserv://" in plain.stderr
         assert token.read_text().strip() not in nobody.stderr + other.stderr + plain.stderr
 
     def test_tls_where_there_is_none(
@@ -290,7 +290,8 @@ async def test_a_login_by_certificate(files: Files, tmp_path: Path) -> None:
 @pytest_twisted.ensureDeferred
 async def test_a_server_that_wants_a_certificate(files: Files, tmp_path: Path) -> None:
     async with serving(files, requires_client_certificate=True) as (_, url):
-        with pytest.raises(ConnectError, match="it says 'certificate required'"):
+        expected = "it says 'certificate required'; log in with a certificate: `sockserv login --c"
+        with pytest.raises(ConnectError, match=expected):
             await connect(reactor, url, token=TOKEN, state=tmp_path)
 
 
