@@ -147,9 +147,7 @@ async def _connect_to(reactor: Any, url: ServerUrl | None, options: _Options) ->
 
 
 async def _connect_and_log_in(reactor: Any, url: ServerUrl, options: _Options) -> Client:
-    credentials = attrs.evolve(
-        options.credentials, token=url.token, is_unix=url.scheme is Scheme.UNIX
-    )
+    credentials = attrs.evolve(options.credentials, token=url.token, server=url)
     endpoint = endpoint_for(reactor, url, options.tls, sends_secrets=credentials.has_secrets)
     return await connect_endpoint(
         reactor,

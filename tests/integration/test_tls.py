@@ -276,7 +276,9 @@ async def test_a_login_by_certificate(files: Files, tmp_path: Path) -> None:
         client = await connect(reactor, url, **shown)
         assert client.identity == "somebody"
         await client.close()
-        with pytest.raises(AuthenticationFailed, match="no token is known for it"):
+        with pytest.raises(
+            AuthenticationFailed, match=r"a login \(certificate\), and none is known for it"
+        ):
             await connect(reactor, url, state=tmp_path)
     async with serving(files, authenticator=ByCertificate(), client_ca=ca) as (_, url):
         client = await connect(reactor, url, **shown)
