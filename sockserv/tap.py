@@ -6,6 +6,7 @@ become one line on standard error and exit status 1.
 
 from __future__ import annotations
 
+import gc
 import os
 import signal
 import sys
@@ -193,10 +194,16 @@ class OneLineService(Service):
 
 def makeService(options: Options) -> IService:
     """The daemon that `options` describe, made to fail as `twistd` needs it."""
-    # Imported late: `twistd sockserv --help` and wrong options need none of it.
-    from twisted.internet import reactor
+    # All of this stays: to look through it for garbage while it is imported takes a good part of the start.
+    gc.disable()
+    try:
+        # Imported late: `twistd sockserv --help` and wrong options need none of it.
+        from twisted.internet import reactor
 
-    from sockserv.daemon import Daemon
+        from sockserv.daemon import Daemon
+    finally:
+        gc.freeze()
+        gc.enable()
 
     daemon = Daemon(reactor, options.settings, command=client_command(), checkers=options.checkers)
     twistd = options.parent

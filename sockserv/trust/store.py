@@ -3,6 +3,7 @@
 - What is looked up is one value, `_Known`, that is replaced as a whole: any thread may look up at any time, and sees the
   file as it was at one moment.
 - A file that cannot be used replaces nothing: the identities stay those of before.
+- What changes the text of the file is imported when somebody changes it: a daemon starts sooner without.
 """
 
 from __future__ import annotations
@@ -26,12 +27,6 @@ from sockserv.trust.authentication import hash_token
 from sockserv.trust.grants import Grants
 from sockserv.trust.identities import EVERYTHING, Identity, Login
 from sockserv.trust.identities_disk import FileOnDisk
-from sockserv.trust.identities_edits import (
-    with_entry,
-    with_replaced_token,
-    with_token,
-    without_entry,
-)
 from sockserv.trust.identities_file import (
     MAX_NAME_CHARACTERS,
     OWNER,
@@ -244,6 +239,8 @@ class IdentityStore:
                     details={"taken": new.name},
                 )
             entries[new.name] = new
+            from sockserv.trust.identities_edits import with_entry
+
             return with_entry(text, new)
 
         self._edit(add, by=by)
@@ -261,6 +258,8 @@ class IdentityStore:
         def add(text: str, entries: dict[str, Entry]) -> str:
             entry = _entry_of(name, entries)
             entries[entry.name] = attrs.evolve(entry, tokens=(*entry.tokens, kept))
+            from sockserv.trust.identities_edits import with_token
+
             return with_token(text, entry.name, kept)
 
         self._edit(add, by=by)
@@ -272,6 +271,8 @@ class IdentityStore:
         def remove(text: str, entries: dict[str, Entry]) -> str:
             entry = _entry_of(name, entries)
             del entries[entry.name]
+            from sockserv.trust.identities_edits import without_entry
+
             return without_entry(text, entry.name)
 
         self._edit(remove, by=by)
@@ -302,6 +303,8 @@ class IdentityStore:
             old = tokens[credential]
             tokens[credential] = attrs.evolve(KeptToken(sha256), expires=old.expires)
             entries[entry.name] = attrs.evolve(entry, tokens=tuple(tokens.values()))
+            from sockserv.trust.identities_edits import with_replaced_token
+
             return with_replaced_token(text, entry.name, old.sha256, sha256)
 
         return self._edit(replace).by_login[identity.name, login].identity
