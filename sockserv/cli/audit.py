@@ -225,7 +225,7 @@ def _shown(entry: Entry) -> bytes:
     else:
         record = entry.line.record
         columns = (
-            f"{record.time[:19]:19}",
+            f"{record.time[:19]:19}Z",
             padded(record.identity or "-", 10),
             f"{record.event:12}",
             f"{record.op or '-':22}",

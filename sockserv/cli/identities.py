@@ -26,7 +26,7 @@ Examples:
 def command(app: App) -> None:
     """List who may use the daemon, and for what.
 
-    By what each is known stands there, too. The owner, who may do everything, does not stand there. No secret is shown: `token:` and 8 digits tell a token
+    By what each is known stands there, too, and until when, in UTC. The owner, who may do everything, does not stand there. No secret is shown: `token:` and 8 digits tell a token
     from others, in this list as in the daemon's log.
     """
     app.run(app.options, _list)
@@ -34,7 +34,7 @@ def command(app: App) -> None:
 
 async def _list(session: Session) -> None:
     # Imported late: the help needs none of it.
-    from datetime import datetime
+    from datetime import UTC, datetime
 
     import attrs
 
@@ -51,7 +51,7 @@ async def _list(session: Session) -> None:
         for person in people:
             await session.output.write(as_json_line(attrs.asdict(person)))
     elif people:
-        now = datetime.fromtimestamp(session.clock.seconds()).astimezone()
+        now = datetime.fromtimestamp(session.clock.seconds(), UTC)
         rows = [(p.name, what_they_may(p), known_by(p, now)) for p in people]
         await session.output.write(table(("NAME", "MAY", "KNOWN BY"), rows).encode())
     elif session.terminal.has(2):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import datetime
+from datetime import UTC, datetime
 
 import attrs
 import msgspec
@@ -97,7 +97,7 @@ def people_in(lines: bytes) -> list[Person]:
 
 
 def known_by(person: Person, now: datetime) -> str:
-    """`token:3b1f0c9a until 2026-12-01 09:30, uid:1000`: times in the zone of `now`."""
+    """`token:3b1f0c9a until 2026-12-01T08:30:00Z, uid:1000`: times in UTC, as in the identities' file and the audit log."""
     return ", ".join(
         f"{one.name} {_until(one.expires, now)}" if one.expires else one.name
         for one in person.credentials
@@ -106,7 +106,7 @@ def known_by(person: Person, now: datetime) -> str:
 
 def _until(expires: datetime, now: datetime) -> str:
     try:
-        time = expires.astimezone(now.tzinfo)
+        time = expires.astimezone(UTC)
     except OverflowError:
         return f"until {expires}"  # the first or the last day of all times
-    return f"{'until' if time > now else 'expired'} {time:%Y-%m-%d %H:%M}"
+    return f"{'until' if time > now else 'expired'} {time:%Y-%m-%dT%H:%M:%SZ}"

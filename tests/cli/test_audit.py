@@ -72,13 +72,13 @@ def test_a_line_for_each(state: Path) -> None:
     result = audit(state, "show")
     assert result.exception is None
     assert result.stdout == (
-        "2026-11-22T10:00:00  -           start         -                       -\n"
-        "2026-11-22T11:00:00  alice       login         -                       ok        "
+        "2026-11-22T10:00:00Z  -           start         -                       -\n"
+        "2026-11-22T11:00:00Z  alice       login         -                       ok        "
         "token:12345678, from 192.0.2.7 port 4711\n"
-        '2026-11-22T12:00:00  alice       begin         files.put               -         {"path":"a b"}\n'
-        "2026-11-22T13:00:00  alice       end           files.put               ok        "
+        '2026-11-22T12:00:00Z  alice       begin         files.put               -         {"path":"a b"}\n'
+        "2026-11-22T13:00:00Z  alice       end           files.put               ok        "
         "by files, 5 bytes in, 0.25 s\n"
-        "2026-11-22T14:00:00  李雷        refused       exec                    permission-denied  "
+        "2026-11-22T14:00:00Z  李雷        refused       exec                    permission-denied  "
         "no \\x1b[2J, needs exec\n"
     )
 
