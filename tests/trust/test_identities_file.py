@@ -30,7 +30,7 @@ WHOLE = f"""
 # Comments are welcome.
 [alice]
 echo = true
-exec = ["uptime", "/usr/bin/df", "any"]
+exec = ["uptime", "/usr/bin/df", "/opt/a b-c/d", "any"]
 files = {{ root = "reports", access = "ro" }}
 chat = ["lobby", "*", "大厅"]
 admin = true
@@ -66,7 +66,7 @@ def test_all_fields() -> None:
     assert alice.grants.identity("alice") == Identity(
         "alice",
         frozenset({"echo", "exec", "files", "chat", "admin", "counter", "printer.jam"}),
-        exec=("uptime", "/usr/bin/df", "any"),
+        exec=("uptime", "/usr/bin/df", "/opt/a b-c/d", "any"),
         files=files,
         chat=("lobby", "*", "大厅"),
     )
