@@ -18,6 +18,9 @@ PIP := $(BIN)/python -m pip --quiet --disable-pip-version-check
 # The other editable modes hide twisted/plugins from Twisted's plugin system.
 EDITABLE := --config-settings editable_mode=compat --editable
 
+# The tests start some hundreds of processes, each of which would compile every module anew.
+unexport PYTHONDONTWRITEBYTECODE
+
 .PHONY: serve test lint format unit coverage fuzz integration clean
 
 # The shell passes Ctrl-C, or the end of make, on to twistd, and waits until that has cleaned up. An end that was asked
