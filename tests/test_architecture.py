@@ -28,8 +28,9 @@ MAY_IMPORT: dict[str, set[str]] = {
     "limits": set(),
     "urls": set(),
     "wire": set(),
-    # What both ends of a file transfer go by.
+    # What both ends of a file transfer, or of a remote command, go by.
     "files": set(),
+    "execution": set(),
     # What more than one room does with files.
     "atomic": set(),
     "tables": set(),
@@ -37,7 +38,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "net": {"wire"},
     "trust": {"atomic", "tables", "urls"},
     "tls": {"wire", "net", "trust", "endpoints", "atomic"},
-    "services": {"trust", "files", "tables"},
+    "services": {"trust", "files", "execution", "tables"},
     # The server's side.
     "server": {"wire", "net", "services", "trust", "tls"},
     "endpoints": {"urls"},
@@ -48,8 +49,8 @@ MAY_IMPORT: dict[str, set[str]] = {
     "daemon": {"net", "server", "services", "trust", "listening", "settings", "state", "urls"},
     "tap": {"daemon", "endpoints", "settings"},
     # The client's side: the command reaches a daemon only through the client; of trust it reads the audit log.
-    "client": {"wire", "net", "tls", "state", "urls", "atomic", "tables", "files"},
-    "cli": {"client", "settings", "state", "urls", "files", "trust", "tls", "machine"},
+    "client": {"wire", "net", "tls", "state", "urls", "atomic", "tables", "files"} | {"execution"},
+    "cli": {"client", "settings", "state", "urls", "files", "execution", "trust", "tls", "machine"},
     "__main__": {"cli"},
     # The public names: nobody inside the house imports them.
     "__init__": {"server", "services", "trust", "client"},
@@ -63,6 +64,7 @@ WITHOUT_TWISTED = PURE | {
     "urls",
     "wire",
     "files",
+    "execution",
     "atomic",
     "tables",
     "endpoints",

@@ -1,0 +1,1 @@
+"""Commands that others may run: the policy, the job, and the processes."""
