@@ -125,7 +125,8 @@ class AttachArguments(JobArguments):
     """A kept job whose output is wanted from these offsets on, up to its end.
 
     With `stdin` the request's body is its standard input, from the byte `stdin_offset` on, which has to be the next one that
-    it has not been given yet.
+    it has not been given yet. The bytes in the outcome are those of the whole job: an offset and what came from there on make
+    up the number of its stream.
     """
 
     stdout_offset: _Bytes = 0

@@ -95,7 +95,9 @@ class Job:
     """A job, in a list: one that runs, or a kept one that has ended.
 
     `command` is what it runs, in one line for a person's eyes; `started_at` and `expires_at` are seconds since 1970;
-    `outcome` is None while it runs.
+    `outcome` is None while it runs. The bytes are those that it was given, and has written, by now.
+
+    `exec.jobs` sends each as a line of JSON in the body of its answer: any number of them fits there, and not into a result.
     """
 
     job: str
@@ -104,7 +106,9 @@ class Job:
     rule: str
     is_kept: bool
     started_at: float
+    has_terminal: bool = False
     pid: int | None = None
+    stdin_bytes: int = 0
     stdout_bytes: int = 0
     stderr_bytes: int = 0
     outcome: Outcome | None = None
