@@ -115,9 +115,10 @@ class StartArguments(RunArguments):
 
 @attrs.frozen(kw_only=True)
 class JobArguments:
-    """`job` is the job that it is about."""
+    """`job` is the job that it is about, `identity` whose it is: None for the caller's; that of somebody else needs `admin`."""
 
     job: _JobId
+    identity: str | None = None
 
 
 @attrs.frozen(kw_only=True)

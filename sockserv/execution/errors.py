@@ -10,6 +10,7 @@ __all__ = [
     "JobNotFound",
     "JobRunning",
     "NoTerminal",
+    "OutcomeUnknown",
     "OutputGone",
     "Refused",
     "StandardInputBusy",
@@ -61,6 +62,12 @@ class StandardInputBusy(ExecutionError):
     """Somebody else writes to the job at this moment, or it was given more, or less, than the caller believes."""
 
     code = "exec.stdin-busy"
+
+
+class OutcomeUnknown(ExecutionError):
+    """The job was started, and nobody can say how it has ended, or whether: what watched it was lost."""
+
+    code = "exec.unknown"
 
 
 class OutputGone(ExecutionError):

@@ -220,6 +220,11 @@ class _NotedCall:
         """How long the caller still waits."""
         return self.call.seconds_left
 
+    @property
+    def ended_by(self) -> Exception | None:
+        """Why the operation was stopped from outside."""
+        return self.call.ended_by
+
     async def send(self, data: bytes, *, stream: int = 0) -> None:
         """Send the next bytes of the answer."""
         self._sent_bytes += len(data)

@@ -102,6 +102,13 @@ class Call(Protocol[A_co]):
     def seconds_left(self) -> float | None:
         """How long the caller still waits; None: for ever."""
 
+    @property
+    def ended_by(self) -> Exception | None:
+        """Why the operation was stopped from outside, None as long as it was not.
+
+        `CallCancelled` by the caller, `DeadlineExceeded`, `PermissionDenied` when that was taken away, or `ConnectionEnded`.
+        """
+
     async def send(self, data: bytes, *, stream: int = 0) -> None:
         """Send the next bytes of the answer, of any size; waits while the caller takes no more.
 

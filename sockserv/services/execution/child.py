@@ -46,7 +46,8 @@ class Program:
 class Ending:
     """How a program's first process has ended: by an exit `code`, or by the number of a `signal`.
 
-    The processor's time, in seconds, and the largest memory are those of it and of the children that it has waited for.
+    With neither of them nobody knows: what watched it was lost. The processor's time, in seconds, and the largest memory are
+    those of it and of the children that it has waited for.
     """
 
     code: int | None = None
