@@ -54,7 +54,7 @@ class Revocation:
         self._trail.revoked(peer, why)
         peer.hold()
         for call in _running(peer):
-            self._end(call, PermissionDenied(why))
+            self._end(call, PermissionDenied(why, details={"revoked": True}))
         peer.close(GoodbyeCode.REVOKED, why)
         peer.release()
 
@@ -66,7 +66,8 @@ class Revocation:
                 continue
             why = f"what {now.name} may do by the permission {permission!r} was changed"
             self._trail.revoked(peer, f"{call.op}: {why}")
-            self._end(call, PermissionDenied(why, details={"permission": permission}))
+            details = {"permission": permission, "revoked": True}
+            self._end(call, PermissionDenied(why, details=details))
         peer.release()
 
     def _end(self, call: IncomingCall, error: PermissionDenied) -> None:

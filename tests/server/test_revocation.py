@@ -368,7 +368,7 @@ def test_a_change_ends_the_calls_that_need_what_has_changed(
             error = failure(memory, calls.pop(op))
             assert type(error) is PermissionDenied
             permission = {"download": "files", "run": "exec", "both": "move"}[op]
-            assert error.details == {"permission": permission}
+            assert error.details == {"permission": permission, "revoked": True}
         assert len(streams.ends) == len(ended)
         for call in calls.values():
             call.cancel()
