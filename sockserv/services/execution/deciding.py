@@ -21,6 +21,9 @@ class Decision:
 
     `rule` is what allows it: `any`, `shell`, the absolute path of a program, or the name of a command. `command` is how it looks
     to a person, in one line. The bounds are the smaller ones of what was asked and what the rule gives; None for no bound.
+    Without `takes_stdin` the standard input of the program ends at once, whatever its caller sends.
+
+    The environment of the program is whole but for `SOCKSERV_JOB`, which comes with the job.
     """
 
     rule: str
@@ -28,6 +31,7 @@ class Decision:
     command: str
     timeout_seconds: float | None = None
     output_limit_bytes: int | None = None
+    takes_stdin: bool = True
 
 
 class Policy(Protocol):

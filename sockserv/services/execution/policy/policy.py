@@ -1,0 +1,118 @@
+"""The policy: from an identity and a command to what is run, or to why it is not."""
+
+from __future__ import annotations
+
+from sockserv.execution.arguments import Command
+from sockserv.execution.errors import Refused
+from sockserv.execution.outcome import Explanation
+from sockserv.execution.shown import in_one_line
+from sockserv.services.execution.child import Program
+from sockserv.services.execution.deciding import Decision
+from sockserv.services.execution.policy.accounts import AccountFacts, Accounts, SystemAccounts
+from sockserv.services.execution.policy.environment import Names, own_environment
+from sockserv.services.execution.policy.rules import (
+    ANY,
+    SHELL,
+    free_terms,
+    no_rule,
+    program_terms,
+    rules_of,
+)
+from sockserv.services.execution.policy.terms import Terms, refuse, smaller
+from sockserv.services.execution.policy.validity import check_command
+from sockserv.services.files.steps import InThread
+from sockserv.trust.identities import Identity
+
+__all__ = ["ExecutionPolicy"]
+
+
+class ExecutionPolicy:
+    """Decides by the rules of `Identity.exec`. Making one touches nothing.
+
+    `time_zone` is the `TZ` that jobs are given, None for none.
+    """
+
+    def __init__(self, *, accounts: Accounts | None = None, time_zone: str | None = None) -> None:
+        self._accounts = accounts or SystemAccounts()
+        self._time_zone = time_zone
+
+    async def decide(self, identity: Identity, command: Command, in_thread: InThread) -> Decision:
+        """What is to be run for this command; see `Policy`."""
+        check_command(command)
+        terms = self._terms(identity, command)
+        terms.check_streams(command)
+        account = await self._account(terms, command, in_thread)
+        if command.shell:
+            # The shell is that of the account, which may need a thread to be known.
+            terms = free_terms(terms.rule, command, terms.variables, account)
+        return self._decision(identity, command, terms, account)
+
+    async def explain(
+        self, identity: Identity, command: Command, in_thread: InThread
+    ) -> Explanation:
+        """What `decide` would say, and why; raises `InvalidArgument` only."""
+        try:
+            decision = await self.decide(identity, command, in_thread)
+        except Refused as refused:
+            return Explanation(allowed=False, rule=refused.details["rule"], why=refused.message)
+        return Explanation(
+            allowed=True,
+            rule=decision.rule,
+            why=f"the rule {decision.rule} allows it",
+            argv=decision.program.argv,
+        )
+
+    def _terms(self, identity: Identity, command: Command) -> Terms:
+        rules = rules_of(identity)
+        variables = Names()
+        if not command.shell:
+            word = command.argv[0]
+            if word.startswith("/") and word in rules:
+                return program_terms(word, command, variables)
+            if ANY in rules:
+                return free_terms(ANY, command, variables, self._accounts.own)
+        if SHELL in rules:
+            return free_terms(SHELL, command, variables, self._accounts.own)
+        return no_rule(identity, rules, command)
+
+    async def _account(self, terms: Terms, command: Command, in_thread: InThread) -> AccountFacts:
+        """The account that the command runs as. Raises `Refused` where it cannot."""
+        own = self._accounts.own
+        name = terms.account(command)
+        if name is None or name == own.name:
+            return own
+        if not self._accounts.can_change:
+            refuse(terms.rule, f"this server runs as {own.name}, and can run nothing as {name!r}")
+        try:
+            facts: AccountFacts = await in_thread(self._accounts.named, name)
+        except LookupError:
+            refuse(terms.rule, f"there is no account {name!r} on this machine")
+        return facts
+
+    def _decision(
+        self, identity: Identity, command: Command, terms: Terms, account: AccountFacts
+    ) -> Decision:
+        terminal = command.terminal
+        own = own_environment(
+            account,
+            identity=identity.name,
+            terminal_type=None if terminal is None else terminal.type,
+            time_zone=self._time_zone,
+        )
+        is_own = account is self._accounts.own
+        return Decision(
+            rule=terms.rule,
+            program=Program(
+                argv=terms.argv,
+                environment=terms.environment(own, command),
+                directory=terms.directory(command, account.home),
+                account=None if is_own else account.account,
+                limits=terms.bounds(command),
+                nice=terms.priority(command),
+                terminal=terminal,
+            ),
+            command=in_one_line(terms.argv if command.shell else command.argv),
+            timeout_seconds=smaller(command.timeout_seconds, terms.timeout_seconds),
+            output_limit_bytes=smaller(command.output_limit_bytes, terms.output_limit_bytes),
+            takes_stdin=terms.takes_stdin or terminal is not None,
+        )

@@ -1,0 +1,69 @@
+"""Which rule of an identity fits a command.
+
+The first one that fits decides, and what it refuses no other one is asked about: a named command by its name, a program by
+its path, `any`, `shell`.
+"""
+
+from __future__ import annotations
+
+from typing import Final, NoReturn
+
+from sockserv.execution.arguments import Command
+from sockserv.services.execution.policy.accounts import DEFAULT_SHELL, AccountFacts
+from sockserv.services.execution.policy.environment import Names
+from sockserv.services.execution.policy.terms import NO_RULE, Terms, refuse
+from sockserv.trust.identities import EVERYTHING, Identity
+
+__all__ = ["ANY", "SHELL", "free_terms", "no_rule", "program_terms", "rules_of"]
+
+ANY: Final = "any"
+"""Allows every program, with any arguments."""
+SHELL: Final = "shell"
+"""Allows what `any` does, and texts for the shell."""
+
+_MAX_TOLD: Final = 20
+
+
+def rules_of(identity: Identity) -> tuple[str, ...]:
+    """The rules that an identity was given; who may do everything has both of those that do."""
+    if EVERYTHING in identity.permissions and not identity.exec:
+        return (ANY, SHELL)
+    return identity.exec
+
+
+def program_terms(path: str, command: Command, variables: Names) -> Terms:
+    """The terms of a program by its path, with any arguments."""
+    return Terms(rule=path, argv=command.argv, variables=variables)
+
+
+def free_terms(rule: str, command: Command, variables: Names, account: AccountFacts) -> Terms:
+    """The terms of `any` and `shell`; `account` is the one that has the shell."""
+    argv = _shell_words(command, account) if command.shell else command.argv
+    return Terms(rule=rule, argv=argv, is_free=True, variables=variables)
+
+
+def _shell_words(command: Command, account: AccountFacts) -> tuple[str, ...]:
+    if command.argv:
+        # One that begins with a dash is no option.
+        return (DEFAULT_SHELL, "-c", "--", command.argv[0])
+    if command.terminal is not None:
+        return (account.shell, "-l")
+    return (DEFAULT_SHELL, "-s")
+
+
+def no_rule(identity: Identity, rules: tuple[str, ...], command: Command) -> NoReturn:
+    """Raises `Refused`: none of the rules fits; says what would."""
+    told = ", ".join(rules[:_MAX_TOLD]) + (", ..." if len(rules) > _MAX_TOLD else "")
+    if not rules:
+        refuse(NO_RULE, f"{identity.name} has no rule by which anything could be run")
+    if command.shell:
+        refuse(NO_RULE, f"{identity.name} may run nothing in a shell; what may be run is {told}")
+    word = command.argv[0]
+    near = next(
+        (rule for rule in rules if rule.startswith("/") and rule.endswith(f"/{word}")), None
+    )
+    if near is not None:
+        refuse(
+            NO_RULE, f"{word} is not looked for: write {near}, as the rule of {identity.name} does"
+        )
+    refuse(NO_RULE, f"no rule of {identity.name} allows {word[:200]!r}; what may be run is {told}")
