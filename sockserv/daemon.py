@@ -64,7 +64,7 @@ class _Held:
 class Daemon(Service):
     """A server for its owner, and for the identities of a file in its state directory. Making one touches nothing.
 
-    `startService` raises `StateError` when the directory cannot be taken, `IdentitiesError` when that file cannot be
+    `startService` raises `StateError` when the directory cannot be taken, `EditedFileError` when that file cannot be
     used, `ListenError` when an address cannot be listened on and `CertificateError` when a certificate cannot be shown
     there; nothing is left behind then, once the reactor has had a turn. Sockets and files are made by the account that
     the process has at that time, which under `twistd --uid` is the one it changes to.

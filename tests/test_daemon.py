@@ -20,7 +20,7 @@ from sockserv.daemon import Daemon, ListenError, make_service
 from sockserv.errors import StateError
 from sockserv.settings import Settings, load
 from sockserv.trust.audit.thread import OneThread
-from sockserv.trust.identities_file import IdentitiesError
+from sockserv.trust.edited_file import EditedFileError
 
 TCP = "tcp:7700:interface=127.0.0.1"
 TAKEN = "tcp:9:interface=127.0.0.1"
@@ -219,7 +219,7 @@ class TestItDoesNotStart:
         file = tmp_path / "state" / "identities.toml"
         file.write_text(text)
         file.chmod(mode)
-        with pytest.raises(IdentitiesError, match=message):
+        with pytest.raises(EditedFileError, match=message):
             daemon_on(reactor, settings).startService()
         assert reactor.tcpServers == []
         assert file.read_text() == text

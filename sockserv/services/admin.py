@@ -18,13 +18,12 @@ from sockserv.errors import CallError, InvalidArgument
 from sockserv.services.api import Audit, Call, NoArguments, Service, operation
 from sockserv.tables import FieldError
 from sockserv.trust.authentication import hash_token
+from sockserv.trust.edited_file import EditedFileError, EditedFilePathError
 from sockserv.trust.grants import Grants, GrantsTable
 from sockserv.trust.identities import Identity
 from sockserv.trust.identities_file import (
     OWNER,
     Entry,
-    IdentitiesError,
-    IdentitiesFileError,
     KeptToken,
     normal_name,
 )
@@ -223,10 +222,10 @@ class Admin(Service):
     ) -> T:
         try:
             result: T = await self._in_thread(change, call.identity)
-        except IdentitiesFileError as error:
+        except EditedFilePathError as error:
             self._log.error("{error}", error=error)
             raise IdentitiesUnusable(_UNUSABLE) from error
-        except IdentitiesError as error:
+        except EditedFileError as error:
             # What is wrong with it has words of the file in it, which are not for everybody.
             if not call.identity.may(ADMIN):
                 raise IdentitiesUnusable(_UNUSABLE) from error

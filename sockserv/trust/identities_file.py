@@ -22,7 +22,6 @@ would be chance who somebody is.
 from __future__ import annotations
 
 import re
-import tomllib
 import unicodedata
 from collections.abc import Iterable, Iterator
 from datetime import UTC, datetime
@@ -32,11 +31,10 @@ from typing import Any, Final
 import attrs
 import msgspec
 
-from sockserv.errors import ConfigError
 from sockserv.tables import FieldError, converted
 from sockserv.trust.grants import Grants, GrantsTable
 from sockserv.trust.identities import Login
-from sockserv.trust.toml_places import Place, Places
+from sockserv.trust.toml_text import mistake, toml_document
 from sockserv.urls import PIN
 
 __all__ = [
@@ -44,8 +42,6 @@ __all__ = [
     "OWNER",
     "Credential",
     "Entry",
-    "IdentitiesError",
-    "IdentitiesFileError",
     "KeptToken",
     "Kind",
     "checked_name",
@@ -60,16 +56,6 @@ OWNER: Final = "owner"
 MAX_NAME_CHARACTERS = 64
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 _MAX_UID = 2**32 - 2  # the highest number stands for no account
-_LINE_OF_TOMLLIB = re.compile(r"(.*) \(at (?:line (\d+), column \d+|end of document)\)", re.DOTALL)
-_PARTS_OF_PLACE = re.compile(r"\w+")
-
-
-class IdentitiesError(ConfigError):
-    """The identities file cannot be used; the message says where, what is wrong, and what to do."""
-
-
-class IdentitiesFileError(IdentitiesError):
-    """The same, with the path of the file in the message, which is for the log alone."""
 
 
 @attrs.frozen
@@ -170,14 +156,9 @@ def parse_identities(text: str, *, file: str, taken: Iterable[Entry] = ()) -> di
 
     `file` is what errors call it; `taken` are identities from elsewhere, whose names and credentials are not free.
 
-    Raises `IdentitiesError` that names the line and the field.
+    Raises `EditedFileError` that names the line and the field.
     """
-    try:
-        document = tomllib.loads(text)
-    except RecursionError:
-        raise IdentitiesError(f"{file}: is nested too deeply") from None
-    except ValueError as error:
-        raise IdentitiesError(_not_toml(file, text, str(error))) from None
+    document = toml_document(text, file=file)
     owners: dict[tuple[Kind, str | int], str] = {}
     for entry in taken:
         _claim(entry, owners)
@@ -190,7 +171,7 @@ def parse_identities(text: str, *, file: str, taken: Iterable[Entry] = ()) -> di
             entry = _entry(name, table)
             _claim(entry, owners)
         except FieldError as error:
-            raise IdentitiesError(_message(file, text, written, error)) from None
+            raise mistake(text, (written,), error, file=file) from None
         entries[name] = entry
     return entries
 
@@ -310,27 +291,3 @@ def _claim(entry: Entry, owners: dict[tuple[Kind, str | int], str]) -> None:
                 credential.field, "another of these tokens begins with the same eight digits"
             )
         seen.add(credential.login)
-
-
-def _message(file: str, text: str, name: str, error: FieldError) -> str:
-    place: Place = tuple(
-        int(part) if part.isdecimal() else part for part in _PARTS_OF_PLACE.findall(error.field)
-    )
-    places = Places(text)
-    # An unknown field may be called anything, as if it were a place further in.
-    line = max(places.line_of((name, *place)), places.line_of((name, error.field)))
-    where = _shown(f"{name}.{error.field}" if error.field else name)
-    return f"{file} line {line}: {where}: {error.problem}"
-
-
-def _shown(name: str) -> str:
-    return name if name.isprintable() else repr(name)
-
-
-def _not_toml(file: str, text: str, message: str) -> str:
-    matched = _LINE_OF_TOMLLIB.fullmatch(message)
-    if matched is None:
-        return f"{file}: is not TOML: {message}"
-    what, line = matched.groups()
-    line = line or text.count("\n") + 1
-    return f"{file} line {line}: is not TOML: {what[:1].lower()}{what[1:]}"

@@ -24,14 +24,13 @@ import attrs
 from sockserv.errors import AuthenticationFailed, InvalidArgument, PermissionDenied
 from sockserv.tables import FieldError
 from sockserv.trust.authentication import hash_token
+from sockserv.trust.edited_file import EditedFile, EditedFileError
 from sockserv.trust.grants import Grants
 from sockserv.trust.identities import EVERYTHING, Identity, Login
-from sockserv.trust.identities_disk import FileOnDisk
 from sockserv.trust.identities_file import (
     MAX_NAME_CHARACTERS,
     OWNER,
     Entry,
-    IdentitiesError,
     KeptToken,
     Kind,
     checked_name,
@@ -100,7 +99,7 @@ class IdentityStore:
     Those have a parameter `by`: who asks for the change. Somebody who may not, as the file says right before it is
     written, is refused with `PermissionDenied`: what was begun by somebody who is revoked meanwhile comes too late.
 
-    Making one reads the file, and makes it if there is none; raises `IdentitiesError` when it cannot be used.
+    Making one reads the file, and makes it if there is none; raises `EditedFileError` when it cannot be used.
     """
 
     def __init__(
@@ -111,15 +110,12 @@ class IdentityStore:
         file_clock: Callable[[], float] = time.time,
     ) -> None:
         """`file_clock` is the clock that times of files go by, in seconds since 1970."""
-        self._file = FileOnDisk(path, clock=file_clock)
+        self._file = EditedFile(path, clock=file_clock)
         self._taken = () if owner is None else (owner,)
         # Reading and writing take turns, so that what was read before a change never replaces what came with it.
         self._turn = threading.Lock()
         self._revisions = count(1)
-        self._signature = self._file.signature()
-        if self._signature is None:
-            self._signature = self._file.write(_FIRST_CONTENT, instead_of=None)
-        self._known = self._understand(self._file.read())
+        self._known = self._understand(self._file.first_text(_FIRST_CONTENT))
 
     # Who holds a credential
 
@@ -193,23 +189,13 @@ class IdentityStore:
     def refresh(self) -> bool:
         """Read the file again if it has changed; returns whether it had. Blocks.
 
-        Raises `IdentitiesError` once for a change that cannot be used, and each time for one that the system does not let us
+        Raises `EditedFileError` once for a change that cannot be used, and each time for one that the system does not let us
         read; the identities stay as they were. A change of the last moment is left for the next time.
         """
         with self._turn:
-            signature = self._file.signature()
-            if signature == self._signature or not self._file.is_settled(signature):
+            text = self._file.changed_text()
+            if text is None:
                 return False
-            try:
-                text = self._file.read()
-            except IdentitiesError as error:
-                # What the system cannot do now, for want of room for one more open file, it can later: a change that was
-                # taken for seen would never be.
-                if signature is None or not isinstance(error.__cause__, OSError):
-                    self._signature = signature
-                raise
-            # Whatever becomes of it, it has been seen.
-            self._signature = signature
             self._known = self._understand(text)
             return True
 
@@ -223,7 +209,7 @@ class IdentityStore:
     ) -> str:
         """Add an identity, and make a token for it, which is returned and kept nowhere. Blocks.
 
-        Raises `InvalidArgument` when the name is not possible or there is somebody of this name, and `IdentitiesError`
+        Raises `InvalidArgument` when the name is not possible or there is somebody of this name, and `EditedFileError`
         when the file cannot be used or written.
         """
         token, kept = _new_token(expires)
@@ -282,7 +268,7 @@ class IdentityStore:
 
         It expires when the old one did. Returns who they are with a login by the new one. Raises `InvalidArgument` for
         what is no hash, or that of a token which is there already; `PermissionDenied` when they did not log in by a token
-        that stands in the file, or it has gone; and `IdentitiesError`.
+        that stands in the file, or it has gone; and `EditedFileError`.
         """
         if not is_sha256(sha256):
             raise InvalidArgument("sha256: expected 64 hexadecimal digits, small ones")
@@ -318,8 +304,8 @@ class IdentityStore:
         """
         with self._turn, self._file.locked():
             signature = self._file.signature()
-            if signature != self._signature and not self._file.is_settled(signature):
-                raise IdentitiesError(f"{self._file.path.name} is being edited: try again")
+            if signature != self._file.seen and not self._file.is_settled(signature):
+                raise EditedFileError(f"{self._file.path.name} is being edited: try again")
             text = self._file.read()
             entries = self._parse(text)
             if by is not None:
@@ -327,10 +313,10 @@ class IdentityStore:
             text = change(text, entries)
             known = self._understand(text)
             if list(known.entries.items()) != list(entries.items()):
-                raise IdentitiesError(
+                raise EditedFileError(
                     f"{self._file.path.name} is written in a way that only a person can change: edit it by hand"
                 )
-            self._signature = self._file.write(text, instead_of=signature)
+            self._file.write(text, instead_of=signature)
             self._known = known
             return known
 

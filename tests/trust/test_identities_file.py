@@ -11,11 +11,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sockserv.tables import FieldError
+from sockserv.trust.edited_file import EditedFileError
 from sockserv.trust.grants import Grants
 from sockserv.trust.identities import FilesAccess, FilesGrant, Identity
 from sockserv.trust.identities_file import (
     Entry,
-    IdentitiesError,
     KeptToken,
     checked_name,
     parse_identities,
@@ -51,7 +51,7 @@ def parse(text: str) -> dict[str, Entry]:
 
 
 def mistake(text: str) -> str:
-    with pytest.raises(IdentitiesError) as caught:
+    with pytest.raises(EditedFileError) as caught:
         parse(text)
     message = str(caught.value)
     assert message.startswith("identities.toml")
@@ -261,5 +261,5 @@ def _key(name: str) -> str:
 
 @given(st.text(max_size=60))
 def test_any_text_is_read_or_refused(text: str) -> None:
-    with suppress(IdentitiesError):
+    with suppress(EditedFileError):
         parse(text)

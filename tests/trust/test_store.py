@@ -11,8 +11,8 @@ import pytest
 
 from sockserv.errors import AuthenticationFailed
 from sockserv.trust.authentication import hash_token
+from sockserv.trust.edited_file import EditedFileError
 from sockserv.trust.identities import EVERYTHING, Identity, Login
-from sockserv.trust.identities_file import IdentitiesError
 from sockserv.trust.origin import PeerCertificate
 from sockserv.trust.store import IdentityStore
 from tests.trust.edited import OWNER_TOKEN, Edited, no_more_files
@@ -170,7 +170,7 @@ class TestReading:
         file.write(ALICE)
         store = file.open()
         file.write("[alice\n")
-        with pytest.raises(IdentitiesError, match="identities.toml line 1: is not TOML"):
+        with pytest.raises(EditedFileError, match="identities.toml line 1: is not TOML"):
             store.refresh()
         assert not store.refresh()
         assert store.by_uid(1000) is not None
@@ -184,7 +184,7 @@ class TestReading:
         store = file.open()
         file.write("")
         for _ in range(2):
-            with no_more_files(), pytest.raises(IdentitiesError, match="too many open files"):
+            with no_more_files(), pytest.raises(EditedFileError, match="too many open files"):
                 store.refresh()
         assert store.by_uid(1000) is not None
         assert store.refresh()
@@ -195,7 +195,7 @@ class TestReading:
         store = file.open()
         file.write(ALICE)
         file.path.chmod(0o640)
-        with pytest.raises(IdentitiesError, match=r"\(mode 0640\): close it with `chmod 600 /"):
+        with pytest.raises(EditedFileError, match=r"\(mode 0640\): close it with `chmod 600 /"):
             store.refresh()
         file.path.chmod(0o600)
         assert store.refresh()
@@ -204,7 +204,7 @@ class TestReading:
         file.write(ALICE)
         store = file.open()
         file.path.unlink()
-        with pytest.raises(IdentitiesError, match="cannot be read: no such file"):
+        with pytest.raises(EditedFileError, match="cannot be read: no such file"):
             store.refresh()
         assert not store.refresh()
         assert store.by_uid(1000) is not None
@@ -216,37 +216,37 @@ class TestRefusals:
     def test_a_file_that_others_can_read(self, file: Edited) -> None:
         file.write("")
         file.path.chmod(0o604)
-        with pytest.raises(IdentitiesError, match=r"\(mode 0604\): close it with `chmod 600 /"):
+        with pytest.raises(EditedFileError, match=r"\(mode 0604\): close it with `chmod 600 /"):
             file.open()
 
     def test_a_link(self, file: Edited, tmp_path: Path) -> None:
         (tmp_path / "elsewhere").touch(0o600)
         file.path.symlink_to(tmp_path / "elsewhere")
-        with pytest.raises(IdentitiesError, match="cannot be read: too many levels of symbolic"):
+        with pytest.raises(EditedFileError, match="cannot be read: too many levels of symbolic"):
             file.open()
 
     def test_a_pipe_does_not_make_it_wait(self, file: Edited) -> None:
         os.mkfifo(file.path, 0o600)
-        with pytest.raises(IdentitiesError, match="is not a file"):
+        with pytest.raises(EditedFileError, match="is not a file"):
             file.open()
 
     def test_a_directory(self, file: Edited) -> None:
         file.path.mkdir(0o700)
-        with pytest.raises(IdentitiesError, match="cannot be read: is a directory"):
+        with pytest.raises(EditedFileError, match="cannot be read: is a directory"):
             file.open()
 
     def test_a_file_that_is_no_text(self, file: Edited) -> None:
         file.path.write_bytes(b"# one\n# \xff\n")
         file.path.chmod(0o600)
-        with pytest.raises(IdentitiesError, match="identities.toml line 2: is not UTF-8 text"):
+        with pytest.raises(EditedFileError, match="identities.toml line 2: is not UTF-8 text"):
             file.open()
 
     def test_a_file_without_end(self, file: Edited) -> None:
         file.write("")
         os.truncate(file.path, 16 * 1024 * 1024 + 1)
-        with pytest.raises(IdentitiesError, match="has more than 16777216 bytes"):
+        with pytest.raises(EditedFileError, match="has more than 16777216 bytes"):
             file.open()
 
     def test_a_directory_that_is_not_there(self, tmp_path: Path) -> None:
-        with pytest.raises(IdentitiesError, match="cannot be written: no such file or directory"):
+        with pytest.raises(EditedFileError, match="cannot be written: no such file or directory"):
             IdentityStore(tmp_path / "nowhere" / "identities.toml")

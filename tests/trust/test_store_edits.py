@@ -12,9 +12,9 @@ import pytest
 
 from sockserv.errors import AuthenticationFailed, InvalidArgument, PermissionDenied
 from sockserv.trust.authentication import hash_token
+from sockserv.trust.edited_file import EditedFileError
 from sockserv.trust.grants import Grants
 from sockserv.trust.identities import Identity, Login
-from sockserv.trust.identities_file import IdentitiesError
 from sockserv.trust.store import IdentityStore
 from tests.test_atomic import files_of_at_most
 from tests.trust.edited import OWNER_TOKEN, Edited
@@ -213,7 +213,7 @@ class TestOthersEditToo:
     ) -> None:
         store.invite("alice", ECHO)
         file.write(BROKEN)
-        with pytest.raises(IdentitiesError, match="identities.toml line 1: is not TOML"):
+        with pytest.raises(EditedFileError, match="identities.toml line 1: is not TOML"):
             edit(store)
         assert file.path.read_text() == BROKEN
         assert names(store) == ["alice"]
@@ -226,7 +226,7 @@ class TestOthersEditToo:
         store.invite("alice", ECHO)
         file.write("")
         file.seconds -= 10
-        with pytest.raises(IdentitiesError, match="is being edited: try again"):
+        with pytest.raises(EditedFileError, match="is being edited: try again"):
             edit(store)
         assert file.path.read_text() == ""
 
@@ -236,7 +236,7 @@ class TestOthersEditToo:
     ) -> None:
         store.invite("alice", ECHO)
         file.path.unlink()
-        with pytest.raises(IdentitiesError, match="cannot be read: no such file"):
+        with pytest.raises(EditedFileError, match="cannot be read: no such file"):
             edit(store)
         assert not file.path.exists()
 
@@ -248,7 +248,7 @@ class TestOthersEditToo:
         other = file.open()
         with (
             other._file.locked(),
-            pytest.raises(IdentitiesError, match="another program has locked identities.toml"),
+            pytest.raises(EditedFileError, match="another program has locked identities.toml"),
         ):
             edit(store)
         assert names(store) == ["alice"]
@@ -257,7 +257,7 @@ class TestOthersEditToo:
         disk = store._file
         before = disk.signature()
         file.write("# mine\n")
-        with pytest.raises(IdentitiesError, match="was changed by somebody else just now"):
+        with pytest.raises(EditedFileError, match="was changed by somebody else just now"):
             disk.write("# yours\n", instead_of=before)
         assert file.path.read_text() == "# mine\n"
         assert "identities.toml.new" not in os.listdir(file.path.parent)
@@ -285,7 +285,7 @@ class TestOthersEditToo:
         before = file.path.read_text()
         with (
             files_of_at_most(50),
-            pytest.raises(IdentitiesError, match="cannot be written: file too large"),
+            pytest.raises(EditedFileError, match="cannot be written: file too large"),
         ):
             edit(store)
         assert file.path.read_text() == before
