@@ -17,6 +17,7 @@ from sockserv.net.peer import Peer
 from sockserv.wire.messages import NOTHING, encode_value
 
 if TYPE_CHECKING:
+    from sockserv.client.execution import Execution
     from sockserv.client.files import Files
 
 __all__ = ["Client", "Reply"]
@@ -56,6 +57,7 @@ class Client:
         self._is_ended = False
         self._holds = 0
         self._files: Files | None = None
+        self._exec: Execution | None = None
         self._closing: list[Deferred[None]] = []
         ended.addCallback(self._on_end)
 
@@ -99,6 +101,16 @@ class Client:
             assert in_thread is not None, "a client has threads"
             self._files = Files(self, in_thread)
         return self._files
+
+    @property
+    def exec(self) -> Execution:
+        """The commands that may be run at the server."""
+        if self._exec is None:
+            # Imported late, as above.
+            from sockserv.client.execution import Execution
+
+            self._exec = Execution(self)
+        return self._exec
 
     @overload
     def call(

@@ -1,0 +1,256 @@
+"""Commands on a server, for programs: `client.exec`."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from secrets import token_hex
+from typing import TYPE_CHECKING, Any, Final, TypeAlias
+
+import attrs
+import msgspec
+from twisted.internet.defer import Deferred
+
+from sockserv.client.execution.ending import check_complete, lost
+from sockserv.client.execution.errors import InvalidCommand
+from sockserv.client.execution.job import RemoteJob
+from sockserv.client.execution.output import DEFAULT_MAX_BYTES
+from sockserv.errors import ConnectionEnded, MessageTooLarge, UnexpectedResult
+from sockserv.execution.arguments import Command
+from sockserv.execution.errors import OutcomeUnknown
+from sockserv.execution.outcome import Explanation, Job, Outcome, Started
+
+if TYPE_CHECKING:
+    from sockserv.client.client import Client
+    from sockserv.net.calls import OutgoingCall
+
+__all__ = ["Completed", "Execution"]
+
+AnyCommand: TypeAlias = Sequence[str] | Command
+"""The words of a command, or these with all else that there is to say about how it is run."""
+
+_NAME_BYTES: Final = 6
+"""Of the names that jobs are given here: enough for no two of one identity to be the same."""
+
+
+@attrs.frozen
+class Completed:
+    """A job that has ended: how, and what it has written."""
+
+    outcome: Outcome
+    stdout: bytes
+    stderr: bytes
+
+
+class Execution:
+    """Commands that the identity may run at the server; `client.exec` makes it.
+
+    A command is a list of words, the program and its arguments, or a `Command` with what there is to say besides: an environment,
+    a directory, a time limit, a terminal, a shell. All methods fail with the errors of `sockserv.execution.errors`, with
+    `InvalidCommand` for a command that cannot be sent, with `PermissionDenied`, and with `ConnectionEnded`. All Deferreds can be
+    cancelled.
+    """
+
+    def __init__(self, client: Client) -> None:
+        self._client = client
+
+    # Jobs that end with their caller
+
+    def run(
+        self, command: AnyCommand, *, stdin: bytes | None = None, job: str | None = None
+    ) -> Deferred[RemoteJob]:
+        """Run a command; fires as soon as it is asked for, and its `outcome` tells all else, a refusal too.
+
+        `stdin` is all of its standard input; without it, write to the job's `stdin`, and close that. `job` is what to call it, 1 to
+        64 letters, digits, `-` and `_`. When the connection ends, the server ends the job.
+        """
+        return Deferred.fromCoroutine(self._run(_made(command), stdin, job))
+
+    def collect(
+        self, command: AnyCommand, *, stdin: bytes = b"", max_bytes: int = DEFAULT_MAX_BYTES
+    ) -> Deferred[Completed]:
+        """Run a command to its end, with all that it writes.
+
+        What it writes, on both streams together, is `max_bytes` at most: then the server kills it, and its outcome is
+        `killed(output-limit)`. It is the outcome that tells whether it was a success; it may be `lost`, with what had come
+        before. Fails with what `RemoteJob.outcome` fails with, and with `ReplyTooLarge` if the server sends more all the same. Cancelling the Deferred ends the job.
+        """
+        return Deferred.fromCoroutine(self._collect(_made(command), stdin, max_bytes))
+
+    async def _run(
+        self,
+        command: Command,
+        stdin: bytes | None,
+        job: str | None = None,
+        max_bytes: int | None = None,
+    ) -> RemoteJob:
+        name = job or token_hex(_NAME_BYTES)
+        has_all = stdin is not None
+        call = await self._open(
+            "exec.run", arguments_of(command, job=name), body=stdin or b"", end=has_all
+        )
+        return RemoteJob(self, call, name, has_all_input=has_all, max_bytes=max_bytes)
+
+    async def _collect(self, command: Command, stdin: bytes, max_bytes: int) -> Completed:
+        limit = command.output_limit_bytes
+        if limit is None or limit > max_bytes:
+            command = attrs.evolve(command, output_limit_bytes=max_bytes)
+        job = await self._run(command, stdin, max_bytes=max_bytes)
+        try:
+            outcome = await job.wait_until_ended()
+            stdout, stderr = job.stdout.take_all(), job.stderr.take_all()
+        finally:
+            job.cancel()  # which means nothing to one that has ended
+        return Completed(outcome, stdout, stderr)
+
+    # Jobs that are kept
+
+    def start(
+        self,
+        command: AnyCommand,
+        *,
+        job: str | None = None,
+        spool_bytes: int | None = None,
+        expiry_seconds: float | None = None,
+    ) -> Deferred[Started]:
+        """Start a command that goes on whatever becomes of the connection; fires when it runs.
+
+        The server keeps its output, `spool_bytes` at most, and its outcome, for `expiry_seconds` after its end.
+        """
+        more = {"spool_bytes": spool_bytes, "expiry_seconds": expiry_seconds}
+        arguments = arguments_of(_made(command), job=job or token_hex(_NAME_BYTES)) | {
+            name: value for name, value in more.items() if value is not None
+        }
+        return Deferred.fromCoroutine(self._ask("exec.start", arguments, Started))
+
+    def attach(
+        self,
+        job: str,
+        *,
+        stdout_offset: int = 0,
+        stderr_offset: int = 0,
+        stdin_offset: int | None = None,
+    ) -> Deferred[RemoteJob]:
+        """Follow a kept job, running or not: its output from the offsets on, up to its end.
+
+        With `stdin_offset` we write to its `stdin`, too: it is the number of bytes that the job was given before, 0 for a new one.
+        The job goes on when the connection ends. The outcome fails with `JobNotFound`, `OutputGone`, `StandardInputBusy`.
+        """
+        arguments = {
+            "job": job,
+            "stdout_offset": stdout_offset,
+            "stderr_offset": stderr_offset,
+            "stdin": stdin_offset is not None,
+            "stdin_offset": stdin_offset or 0,
+        }
+
+        async def attach() -> RemoteJob:
+            return RemoteJob(
+                self,
+                await self._open("exec.attach", arguments, end=stdin_offset is None),
+                job,
+                has_all_input=stdin_offset is None,
+                stdout_offset=stdout_offset,
+                stderr_offset=stderr_offset,
+                is_kept=True,
+            )
+
+        return Deferred.fromCoroutine(attach())
+
+    def remove(self, job: str) -> Deferred[None]:
+        """Have the server forget a kept job that has ended, with its output. Fails with `JobRunning`, `JobNotFound`."""
+        return Deferred.fromCoroutine(self._ask("exec.remove", {"job": job}, Any))
+
+    # All jobs
+
+    def jobs(self) -> Deferred[list[Job]]:
+        """Our jobs that run, and those that are kept; with the permission `admin`, those of everybody."""
+        return Deferred.fromCoroutine(self._jobs())
+
+    async def _jobs(self) -> list[Job]:
+        reply = await self._client.call("exec.jobs")
+        decode = msgspec.json.Decoder(Job).decode
+        try:
+            return [decode(line) for line in reply.body.splitlines()]
+        except (msgspec.DecodeError, UnicodeDecodeError) as error:
+            raise UnexpectedResult(f"the list of jobs is none: {error}") from None
+
+    def wait(self, job: str) -> Deferred[Outcome]:
+        """How a job ends, when it has ended; `lost` when the connection ends before. Fails with `JobNotFound`."""
+        return Deferred.fromCoroutine(self._ask_for_end("exec.wait", job, {}))
+
+    def kill(self, job: str, *, force: bool = False) -> Deferred[Outcome]:
+        """End a job: gently at first, with `force` at once. Fires with its outcome; fails with `JobNotFound`."""
+        return Deferred.fromCoroutine(self._ask_for_end("exec.kill", job, {"force": force}))
+
+    def signal(self, job: str, signal: str) -> Deferred[None]:
+        """Send a signal, such as `INT`, to all processes of a job. Fails with `JobNotFound`."""
+        arguments = {"job": job, "signal": signal}
+        return Deferred.fromCoroutine(self._ask("exec.signal", arguments, Any))
+
+    def resize(self, job: str, columns: int, rows: int) -> Deferred[None]:
+        """Tell the terminal of a job its size, in characters. Fails with `NoTerminal`, `JobNotFound`."""
+        arguments = {"job": job, "columns": columns, "rows": rows}
+        return Deferred.fromCoroutine(self._ask("exec.resize", arguments, Any))
+
+    def explain(self, command: AnyCommand, *, identity: str | None = None) -> Deferred[Explanation]:
+        """What would become of a command; `identity` is who would run it, if not we, which needs the permission `admin`."""
+        arguments = arguments_of(_made(command)) | ({"identity": identity} if identity else {})
+        return Deferred.fromCoroutine(self._ask("exec.explain", arguments, Explanation))
+
+    async def _ask_for_end(self, op: str, job: str, more: dict[str, Any]) -> Outcome:
+        try:
+            outcome: Outcome = await self._ask(op, {"job": job} | more, Outcome)
+        except (ConnectionEnded, OutcomeUnknown) as error:
+            return lost(job, error)
+        check_complete(outcome)
+        return outcome
+
+    async def _ask(self, op: str, arguments: dict[str, Any], kind: Any) -> Any:
+        with _explaining():
+            reply = await self._client.call(op, arguments, result=kind)
+        return None if kind is Any else reply.result
+
+    async def _open(
+        self, op: str, arguments: dict[str, Any], *, body: bytes = b"", end: bool
+    ) -> OutgoingCall:
+        with _explaining():
+            return await self._client.open(op, arguments, body=body, end=end)
+
+
+@contextmanager
+def _explaining() -> Iterator[None]:
+    """Says of a command that cannot be sent what is wrong with it."""
+    try:
+        yield
+    except UnicodeEncodeError as error:
+        raise InvalidCommand(f"{error.object!r} cannot be sent: it is no text in UTF-8") from None
+    except MessageTooLarge as error:
+        raise InvalidCommand(
+            f"the command is too long: what is large is to be its standard input ({error})"
+        ) from None
+
+
+def arguments_of(command: Command, **more: Any) -> dict[str, Any]:
+    """A command as the arguments of an operation, without what goes without saying."""
+    if not all(isinstance(word, str) for word in command.argv):
+        raise TypeError(f"the words of a command are text, and not all of {command.argv!r} are")
+    given = {
+        field.name: value
+        for field, default in _DEFAULTS
+        if (value := getattr(command, field.name)) != default
+    }
+    return given | more
+
+
+_DEFAULTS: Final = tuple((field, getattr(Command(), field.name)) for field in attrs.fields(Command))
+
+
+def _made(command: AnyCommand) -> Command:
+    if isinstance(command, Command):
+        return command
+    if isinstance(command, str | bytes):
+        raise TypeError(
+            "a command is a list of words; text for a shell is Command(argv=(text,), shell=True)"
+        )
+    return Command(argv=tuple(command))
