@@ -31,6 +31,8 @@ MAY_IMPORT: dict[str, set[str]] = {
     # What both ends of a file transfer, or of a remote command, go by.
     "files": set(),
     "execution": set(),
+    # What small programs of one thread go by that start and end processes.
+    "processes": set(),
     # What more than one room does with files.
     "atomic": set(),
     "tables": set(),
@@ -38,7 +40,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "net": {"wire"},
     "trust": {"atomic", "tables", "urls"},
     "tls": {"wire", "net", "trust", "endpoints", "atomic"},
-    "services": {"trust", "files", "execution", "tables"},
+    "services": {"trust", "files", "execution", "processes", "tables"},
     # The server's side.
     "server": {"wire", "net", "services", "trust", "tls"},
     "endpoints": {"urls"},
@@ -65,6 +67,7 @@ WITHOUT_TWISTED = PURE | {
     "wire",
     "files",
     "execution",
+    "processes",
     "atomic",
     "tables",
     "endpoints",
