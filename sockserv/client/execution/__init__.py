@@ -4,7 +4,12 @@ A job is a call whose answer has two streams and ends with an `Outcome`; `job` i
 and `ending` says what became of it where the server has not.
 """
 
-from sockserv.client.execution.errors import InvalidCommand, OutputDiscarded, OutputMismatch
+from sockserv.client.execution.errors import (
+    InvalidCommand,
+    NotStarted,
+    OutputDiscarded,
+    OutputMismatch,
+)
 from sockserv.client.execution.face import Completed, Execution
 from sockserv.client.execution.job import JobInput, RemoteJob
 from sockserv.client.execution.output import JobOutput
@@ -21,6 +26,7 @@ __all__ = [
     "JobInput",
     "JobOutput",
     "KillReason",
+    "NotStarted",
     "Outcome",
     "OutcomeKind",
     "OutputDiscarded",

@@ -5,11 +5,19 @@ from __future__ import annotations
 from sockserv.errors import LocalError
 from sockserv.execution.outcome import Outcome
 
-__all__ = ["InvalidCommand", "OutputDiscarded", "OutputMismatch"]
+__all__ = ["InvalidCommand", "NotStarted", "OutputDiscarded", "OutputMismatch"]
 
 
 class InvalidCommand(LocalError):
     """The command cannot be sent, as it is too long, or holds what is no text; nothing was run."""
+
+
+class NotStarted(LocalError):
+    """A job that was to be kept could not be started; its `outcome` says why."""
+
+    def __init__(self, outcome: Outcome) -> None:
+        super().__init__(f"{outcome}: {outcome.message}" if outcome.message else str(outcome))
+        self.outcome = outcome
 
 
 class OutputDiscarded(LocalError):

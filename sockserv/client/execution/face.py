@@ -12,7 +12,7 @@ import msgspec
 from twisted.internet.defer import Deferred
 
 from sockserv.client.execution.ending import check_complete, lost
-from sockserv.client.execution.errors import InvalidCommand
+from sockserv.client.execution.errors import InvalidCommand, NotStarted
 from sockserv.client.execution.job import RemoteJob
 from sockserv.client.execution.output import DEFAULT_MAX_BYTES
 from sockserv.errors import ConnectionEnded, MessageTooLarge, UnexpectedResult
@@ -48,7 +48,7 @@ class Execution:
     A command is a list of words, the program and its arguments, or a `Command` with what there is to say besides: an environment,
     a directory, a time limit, a terminal, a shell. All methods fail with the errors of `sockserv.execution.errors`, with
     `InvalidCommand` for a command that cannot be sent, with `PermissionDenied`, and with `ConnectionEnded`. All Deferreds can be
-    cancelled.
+    cancelled. Jobs are one's own; with the permission `admin`, `identity` says whose job is meant.
     """
 
     def __init__(self, client: Client) -> None:
@@ -115,13 +115,24 @@ class Execution:
     ) -> Deferred[Started]:
         """Start a command that goes on whatever becomes of the connection; fires when it runs.
 
-        The server keeps its output, `spool_bytes` at most, and its outcome, for `expiry_seconds` after its end.
+        The server keeps its output, `spool_bytes` at most, and its outcome, for `expiry_seconds` after its end. Fails with
+        `Refused`, `TooManyJobs`, and with `NotStarted` for a program that is not there, or not one.
         """
         more = {"spool_bytes": spool_bytes, "expiry_seconds": expiry_seconds}
         arguments = arguments_of(_made(command), job=job or token_hex(_NAME_BYTES)) | {
             name: value for name, value in more.items() if value is not None
         }
-        return Deferred.fromCoroutine(self._ask("exec.start", arguments, Started))
+        return Deferred.fromCoroutine(self._start(arguments))
+
+    async def _start(self, arguments: dict[str, Any]) -> Started:
+        result = await self._ask("exec.start", arguments, dict)
+        try:
+            if "kind" not in result:
+                return msgspec.convert(result, Started)
+            outcome = msgspec.convert(result, Outcome)
+        except msgspec.ValidationError as error:
+            raise UnexpectedResult(f"the result is not what was expected: {error}") from None
+        raise NotStarted(outcome)
 
     def attach(
         self,
@@ -130,19 +141,21 @@ class Execution:
         stdout_offset: int = 0,
         stderr_offset: int = 0,
         stdin_offset: int | None = None,
+        identity: str | None = None,
     ) -> Deferred[RemoteJob]:
         """Follow a kept job, running or not: its output from the offsets on, up to its end.
 
         With `stdin_offset` we write to its `stdin`, too: it is the number of bytes that the job was given before, 0 for a new one.
-        The job goes on when the connection ends. The outcome fails with `JobNotFound`, `OutputGone`, `StandardInputBusy`.
+        The job goes on when the connection ends. `identity` is whose job it is. The outcome fails with `JobNotFound`, `OutputGone`, `StandardInputBusy`.
         """
-        arguments = {
-            "job": job,
-            "stdout_offset": stdout_offset,
-            "stderr_offset": stderr_offset,
-            "stdin": stdin_offset is not None,
-            "stdin_offset": stdin_offset or 0,
-        }
+        arguments = _about(
+            job,
+            identity,
+            stdout_offset=stdout_offset,
+            stderr_offset=stderr_offset,
+            stdin=stdin_offset is not None,
+            stdin_offset=stdin_offset or 0,
+        )
 
         async def attach() -> RemoteJob:
             return RemoteJob(
@@ -152,14 +165,15 @@ class Execution:
                 has_all_input=stdin_offset is None,
                 stdout_offset=stdout_offset,
                 stderr_offset=stderr_offset,
+                identity=identity,
                 is_kept=True,
             )
 
         return Deferred.fromCoroutine(attach())
 
-    def remove(self, job: str) -> Deferred[None]:
+    def remove(self, job: str, *, identity: str | None = None) -> Deferred[None]:
         """Have the server forget a kept job that has ended, with its output. Fails with `JobRunning`, `JobNotFound`."""
-        return Deferred.fromCoroutine(self._ask("exec.remove", {"job": job}, Any))
+        return Deferred.fromCoroutine(self._ask("exec.remove", _about(job, identity), Any))
 
     # All jobs
 
@@ -175,22 +189,27 @@ class Execution:
         except (msgspec.DecodeError, UnicodeDecodeError) as error:
             raise UnexpectedResult(f"the list of jobs is none: {error}") from None
 
-    def wait(self, job: str) -> Deferred[Outcome]:
+    def wait(self, job: str, *, identity: str | None = None) -> Deferred[Outcome]:
         """How a job ends, when it has ended; `lost` when the connection ends before. Fails with `JobNotFound`."""
-        return Deferred.fromCoroutine(self._ask_for_end("exec.wait", job, {}))
+        return Deferred.fromCoroutine(self._ask_for_end("exec.wait", _about(job, identity)))
 
-    def kill(self, job: str, *, force: bool = False) -> Deferred[Outcome]:
+    def kill(
+        self, job: str, *, force: bool = False, identity: str | None = None
+    ) -> Deferred[Outcome]:
         """End a job: gently at first, with `force` at once. Fires with its outcome; fails with `JobNotFound`."""
-        return Deferred.fromCoroutine(self._ask_for_end("exec.kill", job, {"force": force}))
+        arguments = _about(job, identity, force=force)
+        return Deferred.fromCoroutine(self._ask_for_end("exec.kill", arguments))
 
-    def signal(self, job: str, signal: str) -> Deferred[None]:
+    def signal(self, job: str, signal: str, *, identity: str | None = None) -> Deferred[None]:
         """Send a signal, such as `INT`, to all processes of a job. Fails with `JobNotFound`."""
-        arguments = {"job": job, "signal": signal}
+        arguments = _about(job, identity, signal=signal)
         return Deferred.fromCoroutine(self._ask("exec.signal", arguments, Any))
 
-    def resize(self, job: str, columns: int, rows: int) -> Deferred[None]:
+    def resize(
+        self, job: str, columns: int, rows: int, *, identity: str | None = None
+    ) -> Deferred[None]:
         """Tell the terminal of a job its size, in characters. Fails with `NoTerminal`, `JobNotFound`."""
-        arguments = {"job": job, "columns": columns, "rows": rows}
+        arguments = _about(job, identity, columns=columns, rows=rows)
         return Deferred.fromCoroutine(self._ask("exec.resize", arguments, Any))
 
     def explain(self, command: AnyCommand, *, identity: str | None = None) -> Deferred[Explanation]:
@@ -198,11 +217,11 @@ class Execution:
         arguments = arguments_of(_made(command)) | ({"identity": identity} if identity else {})
         return Deferred.fromCoroutine(self._ask("exec.explain", arguments, Explanation))
 
-    async def _ask_for_end(self, op: str, job: str, more: dict[str, Any]) -> Outcome:
+    async def _ask_for_end(self, op: str, arguments: dict[str, Any]) -> Outcome:
         try:
-            outcome: Outcome = await self._ask(op, {"job": job} | more, Outcome)
+            outcome: Outcome = await self._ask(op, arguments, Outcome)
         except (ConnectionEnded, OutcomeUnknown) as error:
-            return lost(job, error)
+            return lost(arguments["job"], error)
         check_complete(outcome)
         return outcome
 
@@ -244,6 +263,11 @@ def arguments_of(command: Command, **more: Any) -> dict[str, Any]:
 
 
 _DEFAULTS: Final = tuple((field, getattr(Command(), field.name)) for field in attrs.fields(Command))
+
+
+def _about(job: str, identity: str | None, **more: Any) -> dict[str, Any]:
+    """The arguments of an operation about a job."""
+    return {"job": job} | ({} if identity is None else {"identity": identity}) | more
 
 
 def _made(command: AnyCommand) -> Command:

@@ -71,6 +71,7 @@ class RemoteJob:
         has_all_input: bool = False,
         stdout_offset: int = 0,
         stderr_offset: int = 0,
+        identity: str | None = None,
         is_kept: bool = False,
         max_bytes: int | None = None,
     ) -> None:
@@ -85,6 +86,7 @@ class RemoteJob:
         self._max_bytes = max_bytes
         self._stdout_offset = stdout_offset
         self._stderr_offset = stderr_offset
+        self._identity = identity
         self._is_kept = is_kept
         self._ended: Outcome | Exception | None = None
         self._waiting: list[Deferred[None]] = []
@@ -108,15 +110,15 @@ class RemoteJob:
 
     def signal(self, signal: str) -> Deferred[None]:
         """Send a signal, such as `INT`, to all processes of the job. Fails with `JobNotFound` when it has ended."""
-        return self._execution.signal(self.name, signal)
+        return self._execution.signal(self.name, signal, identity=self._identity)
 
     def resize(self, columns: int, rows: int) -> Deferred[None]:
         """Tell the job's terminal its size, in characters. Fails with `NoTerminal`, `JobNotFound`."""
-        return self._execution.resize(self.name, columns, rows)
+        return self._execution.resize(self.name, columns, rows, identity=self._identity)
 
     def kill(self, *, force: bool = False) -> Deferred[Outcome]:
         """End the job: gently at first, with `force` at once. Fires with its outcome; fails with `JobNotFound`."""
-        return self._execution.kill(self.name, force=force)
+        return self._execution.kill(self.name, force=force, identity=self._identity)
 
     def cancel(self) -> None:
         """Give the job up, with what it has written and nobody has read.

@@ -257,14 +257,14 @@ class FakeExecution(Service):
 
     @operation("exec.signal", args=SignalArguments, permission="exec")
     def signal(self, call: Call[SignalArguments]) -> None:
-        job = self._find(call.args.job)
+        job = self._find(call)
         job.signals.append(call.args.signal)
         if not self.is_deaf:
             job.end(Outcome(kind=OutcomeKind.SIGNALLED, signal=call.args.signal))
 
     @operation("exec.kill", args=KillArguments, permission="exec")
     def kill(self, call: Call[KillArguments]) -> Outcome:
-        job = self._find(call.args.job)
+        job = self._find(call)
         job.signals.append("kill by force" if call.args.force else "kill")
         outcome = Outcome(kind=OutcomeKind.KILLED, reason=KillReason.CANCELLED, job=job.name)
         if not self.is_deaf:
@@ -273,11 +273,15 @@ class FakeExecution(Service):
 
     @operation("exec.resize", args=ResizeArguments, permission="exec")
     def resize(self, call: Call[ResizeArguments]) -> None:
-        self._find(call.args.job).sizes.append((call.args.columns, call.args.rows))
+        self._find(call).sizes.append((call.args.columns, call.args.rows))
 
     @operation("exec.start", args=StartArguments, permission="exec")
-    def start(self, call: Call[StartArguments]) -> Started:
+    def start(self, call: Call[StartArguments]) -> Started | Outcome:
         self.commands.append(call.args)
+        if call.args.argv == ("missing",):
+            return Outcome(kind=OutcomeKind.FAILED_TO_START, errno="ENOENT", message="not there")
+        if call.args.argv == ("refuse",):
+            raise Refused("nobody may run that", details={"rule": "none"})
         name = call.args.job
         if name in self.kept:
             raise JobExists(f"there is a job {name} already")
@@ -286,9 +290,11 @@ class FakeExecution(Service):
 
     @operation("exec.attach", args=AttachArguments, permission="exec")
     async def attach(self, call: Call[AttachArguments]) -> Outcome:
-        kept = self._find_kept(call.args.job)
+        kept = self._find_kept(call)
         if call.args.stdin and call.args.stdin_offset != len(kept.stdin):
-            raise StandardInputBusy(f"it was given {len(kept.stdin)} bytes")
+            raise StandardInputBusy(
+                f"it was given {len(kept.stdin)} bytes", details={"stdin_bytes": len(kept.stdin)}
+            )
         if call.args.stdout_offset > len(kept.stdout):
             raise OutputGone(f"it has written {len(kept.stdout)} bytes")
         await call.send(kept.stdout[call.args.stdout_offset :], stream=1)
@@ -300,11 +306,11 @@ class FakeExecution(Service):
 
     @operation("exec.wait", args=JobArguments, permission="exec")
     async def wait(self, call: Call[JobArguments]) -> Outcome:
-        return await self._find_kept(call.args.job).ended()
+        return await self._find_kept(call).ended()
 
     @operation("exec.remove", args=JobArguments, permission="exec")
     def remove(self, call: Call[JobArguments]) -> None:
-        if self._find_kept(call.args.job).outcome is None:
+        if self._find_kept(call).outcome is None:
             raise JobRunning(f"the job {call.args.job} runs")
         del self.kept[call.args.job]
 
@@ -331,13 +337,14 @@ class FakeExecution(Service):
         who = call.args.identity or "you"
         return Explanation(allowed=True, rule="any", why=f"{who} may", argv=call.args.argv)
 
-    def _find(self, name: str) -> Any:
-        job = self.jobs.get(name) or self.kept.get(name)
-        if job is None:
-            raise JobNotFound(f"there is no job {name}")
-        return job
+    def _find(self, call: Call[Any]) -> Any:
+        job = self.jobs.get(call.args.job) or self.kept.get(call.args.job)
+        return job if job is not None and call.args.identity is None else _not_found(call)
 
-    def _find_kept(self, name: str) -> Kept:
-        if name not in self.kept:
-            raise JobNotFound(f"there is no job {name}")
-        return self.kept[name]
+    def _find_kept(self, call: Call[Any]) -> Kept:
+        job = self.kept.get(call.args.job)
+        return job if job is not None and call.args.identity is None else _not_found(call)
+
+
+def _not_found(call: Call[Any]) -> Any:
+    raise JobNotFound(f"there is no job {call.args.job} of {call.args.identity or 'yours'}")

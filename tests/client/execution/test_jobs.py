@@ -14,6 +14,7 @@ from sockserv.client.execution import (
     Command,
     InvalidCommand,
     KillReason,
+    NotStarted,
     OutcomeKind,
     OutputDiscarded,
     OutputMismatch,
@@ -33,6 +34,7 @@ from sockserv.execution.errors import (
     JobRunning,
     OutcomeUnknown,
     OutputGone,
+    Refused,
     StandardInputBusy,
 )
 from sockserv.testing import EVERY_BYTE, Link, MemoryServer, RandomSizes
@@ -431,6 +433,30 @@ class TestKept:
         service.kept["build"].stdout = b"0123456789"
         service.kept["build"].stderr = b"abc"
         return started.job
+
+    def test_what_cannot_be_started(self, memory: MemoryServer, client: Client) -> None:
+        with pytest.raises(NotStarted, match="ENOENT.*not there") as caught:
+            memory.run(client.exec.start(["missing"]))
+        assert caught.value.outcome.kind is OutcomeKind.FAILED_TO_START
+        with pytest.raises(Refused):
+            memory.run(client.exec.start(["refuse"]))
+
+    def test_whose_job_it_is(self, memory: MemoryServer, client: Client) -> None:
+        """Our fake has jobs of one identity only."""
+        for asked in (
+            client.exec.wait("x", identity="bob"),
+            client.exec.kill("x", identity="bob"),
+            client.exec.signal("x", "INT", identity="bob"),
+            client.exec.resize("x", 80, 24, identity="bob"),
+            client.exec.remove("x", identity="bob"),
+        ):
+            with pytest.raises(JobNotFound, match="bob"):
+                memory.run(asked)
+        job = memory.run(client.exec.attach("x", identity="bob"))
+        with pytest.raises(JobNotFound, match="bob"):
+            memory.run(job.outcome())
+        with pytest.raises(JobNotFound, match="bob"):
+            memory.run(job.signal("INT"))
 
     def test_attach_from_offsets(
         self, memory: MemoryServer, client: Client, service: FakeExecution
