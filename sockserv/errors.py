@@ -14,7 +14,9 @@ The tree::
     │   ├── ReplyTooLarge       the answer is larger than the caller agreed to collect
     │   ├── UnexpectedResult    the result is not of the class that the caller expects
     │   ├── FileBroken          a file became shorter, or unreadable, while it was sent
-    │   └── CallEnded           more was sent in a call that has been answered already
+    │   ├── CallEnded           more was sent in a call that has been answered already
+    │   ├── SessionOver         more was to be sent in a session of datagrams that has ended
+    │   └── NoRoom              as much waits, or is open, as may be
     ├── ConnectionEnded         the connection ended before the call did: its outcome is not known
     ├── ProtocolError           the peer broke the protocol, and the connection is closed for it
     └── CallError               one call failed; the connection and the other calls go on
@@ -60,11 +62,13 @@ __all__ = [
     "InvalidArgument",
     "LocalError",
     "MessageTooLarge",
+    "NoRoom",
     "PermissionDenied",
     "ProfileError",
     "ProtocolError",
     "RemoteError",
     "ReplyTooLarge",
+    "SessionOver",
     "SockservError",
     "StateError",
     "TooManyCalls",
@@ -108,7 +112,7 @@ class CertificateChanged(ConnectError):
 
 
 class MessageTooLarge(LocalError):
-    """Arguments or a result do not fit into one header of the peer; send them as a body."""
+    """Arguments or a result do not fit into one header of the peer: send them as a body. Or a message not into a datagram."""
 
 
 class ReplyTooLarge(LocalError):
@@ -125,6 +129,14 @@ class FileBroken(LocalError):
 
 class CallEnded(LocalError):
     """More was to be sent in a call that the callee has answered already."""
+
+
+class SessionOver(LocalError):
+    """More was to be sent in a session of datagrams that has ended."""
+
+
+class NoRoom(LocalError):
+    """What is new finds no room: as much waits, or is open, as may be. Nothing was begun."""
 
 
 class ConnectionEnded(SockservError):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import attrs
 
-__all__ = ["Limits"]
+__all__ = ["DatagramLimits", "ExecutionLimits", "Limits"]
 
 _KIB = 1024
 _MIB = 1024 * 1024
@@ -101,3 +101,74 @@ class Limits:
                 f"max_login_header_bytes ({self.max_login_header_bytes}) is greater than "
                 f"max_header_bytes ({self.max_header_bytes})"
             )
+
+
+@attrs.frozen(kw_only=True)
+class ExecutionLimits:
+    """The bounds of commands that callers wait for. Times are in seconds; None for no bound."""
+
+    max_jobs: int = 256
+    """How many may run at once."""
+
+    max_identity_jobs: int = 64
+    """How many of them may be those of one identity."""
+
+    max_waiting_jobs: int = 256
+    """How many may wait until one more may run."""
+
+    waiting_timeout_seconds: float = 60.0
+    """How long one waits for that before it is refused."""
+
+    default_timeout_seconds: float | None = None
+    """How long one may run that was asked for without a timeout, by a rule that has none."""
+
+    max_timeout_seconds: float | None = None
+    """How long any may run."""
+
+    stop_pause_seconds: float = 2.0
+    """How long one that is stopped has to end after each step: INT, the end of its input, TERM. What is left is killed."""
+
+    def __attrs_post_init__(self) -> None:
+        for field in attrs.fields(ExecutionLimits):
+            value = getattr(self, field.name)
+            if value is not None and value <= 0:
+                raise ValueError(f"{field.name} is {value}: it must be greater than 0")
+
+
+@attrs.frozen(kw_only=True)
+class DatagramLimits:
+    """The bounds of sessions over datagrams (docs/protocol.md, "Datagrams"). Sizes are in bytes, times in seconds.
+
+    What one session holds is at most `max_queued_bytes` of messages that go out, and 512 messages that came too early, of
+    1,156 bytes at most.
+    """
+
+    max_queued_messages: int = 1024
+    """How many messages of one session may wait to be acknowledged, sent or not."""
+
+    max_queued_bytes: int = 256 * _KIB
+    """How many bytes they may have."""
+
+    max_sessions: int = 16_384
+    """How many sessions one port has."""
+
+    ack_delay_seconds: float = 0.025
+    """How long an acknowledgement waits for something that it can go with."""
+
+    give_up_seconds: float = 30.0
+    """So long nothing that was sent is answered until the session ends; so long a message waits to be sent."""
+
+    probe_timeout_seconds: float = 5.0
+    """How long a client tries whether datagrams go through."""
+
+    keepalive_interval_seconds: float = 25.0
+    """After so long without an acknowledgement a client asks for one; networks forget a path within 30 seconds."""
+
+    silence_timeout_seconds: float = 90.0
+    """After so long without a datagram the session ends."""
+
+    def __attrs_post_init__(self) -> None:
+        for field in attrs.fields(DatagramLimits):
+            value = getattr(self, field.name)
+            if value <= 0:
+                raise ValueError(f"{field.name} is {value}: it must be greater than 0")
