@@ -12,11 +12,14 @@ import resource
 import signal
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
-from typing import Final, NamedTuple, NoReturn, TypeVar
+from typing import Final, NamedTuple, NoReturn, TypeAlias, TypeVar
 
 __all__ = ["Launch", "Limit", "StartError", "start"]
 
 T = TypeVar("T")
+
+Limit: TypeAlias = tuple[int, int, int]
+"""A limit of setrlimit(2): which one, the soft one and the hard one. What is more than this process may have is made that."""
 
 _NOT_HERE: Final = {errno.ENOENT, errno.ENOTDIR, errno.ENODEV, errno.ESTALE, errno.ETIMEDOUT}
 """For these errors a program is looked for in the next folder, as execvp(3) does."""
@@ -25,14 +28,6 @@ _NO_PROCESS: Final = {errno.EAGAIN, errno.ENOMEM, errno.EMFILE, errno.ENFILE}
 """What the machine has run out of, whatever the program is."""
 
 _TERMINAL_MODE: Final = 0o620
-
-
-class Limit(NamedTuple):
-    """A limit of setrlimit(2): which one, and how much. What is more than this process may have is made that."""
-
-    resource: int
-    soft: int
-    hard: int
 
 
 class Launch(NamedTuple):

@@ -11,7 +11,10 @@ from collections.abc import Iterable
 from contextlib import suppress
 from typing import Final, NamedTuple, Protocol
 
-__all__ = ["Machine", "Process", "Processes", "Reaped", "Usage", "become_reaper"]
+__all__ = ["FIRST_MARK", "Machine", "Process", "Processes", "Reaped", "Usage", "become_reaper"]
+
+FIRST_MARK: Final = 2**62
+"""The smallest mark; all are below twice that, see `Machine.set_mark`."""
 
 _PR_SET_CHILD_SUBREAPER: Final = 36
 _MARK_LINE: Final = b"Max realtime timeout"
@@ -132,7 +135,7 @@ class Machine:
     def set_mark(mark: int) -> None:
         """Mark this process, and so all that it starts from now on, and all that these start, whatever they become.
 
-        A mark is a number from 2**62 to 2**63 - 1. It is given as the limit of how long a process with realtime priority may go
+        A mark is a number from `FIRST_MARK` on. It is given as the limit of how long a process with realtime priority may go
         without a pause, in microseconds, which at such a size limits nothing: limits pass on to children of any kind and to the
         programs that these become, and anybody may read them. Where there is no such limit, nobody is marked.
         """

@@ -32,7 +32,7 @@ def launch_of(program: Program) -> Launch:
 def _limits_of(limits: ResourceLimits) -> Iterator[Limit]:
     if limits.cpu_seconds is not None:
         # Between the two it gets SIGXCPU, which tells more than SIGKILL.
-        yield Limit(resource.RLIMIT_CPU, limits.cpu_seconds, limits.cpu_seconds + 1)
+        yield resource.RLIMIT_CPU, limits.cpu_seconds, limits.cpu_seconds + 1
     for number, most in (
         (resource.RLIMIT_AS, limits.memory_bytes),
         (resource.RLIMIT_NPROC, limits.processes),
@@ -40,4 +40,4 @@ def _limits_of(limits: ResourceLimits) -> Iterator[Limit]:
         (resource.RLIMIT_FSIZE, limits.file_bytes),
     ):
         if most is not None:
-            yield Limit(number, most, most)
+            yield number, most, most
