@@ -58,7 +58,11 @@ class Ending:
 
 
 class StartFailed(Exception):
-    """A program could not be started. `errno` is the system's number, `what` the part that failed: `program` or `directory`."""
+    """A program could not be started. `errno` is the system's number, `what` the part that failed.
+
+    That is `program`, `interpreter` (which the program wants, and is not there), `directory`, `account`, `nice`, `terminal`, or
+    `process`: the machine has no room for another one.
+    """
 
     def __init__(self, errno: int, what: str = "program") -> None:
         super().__init__(errno, what)

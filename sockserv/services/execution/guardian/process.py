@@ -9,7 +9,7 @@ import sys
 from pathlib import Path
 from typing import Final
 
-import sockserv
+from sockserv import processes
 
 __all__ = ["GuardianProcess"]
 
@@ -57,7 +57,7 @@ class GuardianProcess:
 
 
 def _command(link: int, open_files: int) -> list[str]:
-    package = Path(os.path.abspath(sockserv.__file__)).parent
+    package = Path(os.path.abspath(processes.__file__)).parent.parent
     # Isolated, and without the packages that are installed: it is small, and starts in some milliseconds.
     return [
         sys.executable,
