@@ -106,9 +106,11 @@ class StartArguments(RunArguments):
     """A command to start, and to keep running whatever becomes of the caller.
 
     `spool_bytes` is how much of its output is kept, both streams together; a job that writes more is killed for it.
-    `expiry_seconds` is how long that is kept after its end. None: as the server has it.
+    `expiry_seconds` is how long that is kept after its end. None: as the server has it. Without `stdin` its standard input is
+    at its end from the start; with it, that waits for somebody to attach.
     """
 
+    stdin: bool = True
     spool_bytes: _PositiveBytes | None = None
     expiry_seconds: _Seconds | None = None
 

@@ -110,18 +110,20 @@ class Execution:
         command: AnyCommand,
         *,
         job: str | None = None,
+        stdin: bool = True,
         spool_bytes: int | None = None,
         expiry_seconds: float | None = None,
     ) -> Deferred[Started]:
         """Start a command that goes on whatever becomes of the connection; fires when it runs.
 
-        The server keeps its output, `spool_bytes` at most, and its outcome, for `expiry_seconds` after its end. Fails with
+        The server keeps its output, `spool_bytes` at most, and its outcome, for `expiry_seconds` after its end. Without `stdin`
+        nobody can write to it; with it, it waits for who attaches to do so. Fails with
         `Refused`, `TooManyJobs`, and with `NotStarted` for a program that is not there, or not one.
         """
         more = {"spool_bytes": spool_bytes, "expiry_seconds": expiry_seconds}
-        arguments = arguments_of(_made(command), job=job or token_hex(_NAME_BYTES)) | {
-            name: value for name, value in more.items() if value is not None
-        }
+        given = {name: value for name, value in more.items() if value is not None}
+        name = job or token_hex(_NAME_BYTES)
+        arguments = arguments_of(_made(command), job=name, stdin=stdin, **given)
         return Deferred.fromCoroutine(self._start(arguments))
 
     async def _start(self, arguments: dict[str, Any]) -> Started:
