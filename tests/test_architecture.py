@@ -48,6 +48,8 @@ MAY_IMPORT: dict[str, set[str]] = {
     "listening": {"tls", "endpoints", "urls", "machine"},
     "settings": {"endpoints", "state", "tables"},
     "state": {"atomic"},
+    # The formats of the tutorial: clients of the daemon within its own process.
+    "classic": {"client", "net", "wire", "files"},
     "daemon": {"net", "server", "services", "trust", "listening", "settings", "state", "urls"},
     "tap": {"daemon", "endpoints", "settings"},
     # The client's side: the command reaches a daemon only through the client; of trust it reads the audit log.
@@ -58,7 +60,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "__init__": {"server", "services", "trust", "client"},
     # The test kit may look into everything but the two commands.
     "testing": {"__init__", "wire", "net", "trust", "services", "server", "daemon", "settings"}
-    | {"endpoints", "state", "client"},
+    | {"endpoints", "state", "client", "execution"},
 }
 """Which rooms (the first part of a module's name below `sockserv`) each room imports, beside itself and `PURE`."""
 

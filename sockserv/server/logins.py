@@ -98,11 +98,15 @@ class Logins:
             identity = await self._try(call, method, source)
         finally:
             self._busy.discard(peer)
+        self.admit(peer, identity, method)
+        return {"identity": identity.name}
+
+    def admit(self, peer: Peer, identity: Identity, method: str) -> None:
+        """The peer is `identity`, which a login by `method` has shown. Raises `Unavailable` where that has too many connections."""
         self._enter(peer, identity)
         peer.login(identity)
         self._trail.logged_in(peer, method)
         self._log.info("{peer} logged in by {method}", peer=peer, method=method)
-        return {"identity": identity.name}
 
     def left(self, peer: Peer) -> None:
         """The connection has ended."""

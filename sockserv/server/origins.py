@@ -39,6 +39,10 @@ class Origins:
             origin = self._known[peer] = self._origin_of(peer.transport)
         return origin
 
+    def know(self, peer: Peer, origin: Origin) -> None:
+        """A connection comes from elsewhere than its transport says: somebody was listened to who passes it on."""
+        self._known[peer] = origin
+
 
 def origin_of(transport: Any) -> Origin:
     """Where the connection on a transport comes from; to be asked while it is connected, and TLS has shaken hands."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Iterable
 from typing import Any
 
+import attrs
 from twisted.internet.defer import Deferred
 from twisted.internet.endpoints import serverFromString
 from twisted.internet.interfaces import (
@@ -15,6 +16,7 @@ from twisted.internet.interfaces import (
 )
 
 from sockserv import __version__
+from sockserv.errors import GoodbyeCode, Unavailable
 from sockserv.limits import Limits
 from sockserv.net.factory import PeerFactory, PeerSet
 from sockserv.net.peer import Peer
@@ -66,6 +68,7 @@ class Server:
         dispatcher = Dispatcher(services, logins, trail)
         self._revocation = Revocation(dispatcher.permission, trail)
         self._reconsidering: IDelayedCall | None = None
+        self._origins = origins
         self._settings = PeerSettings(
             clock=reactor,
             role=Role.SERVER,
@@ -88,6 +91,23 @@ class Server:
     def factory(self) -> IProtocolFactory:
         """Makes the protocols; for endpoints that are not listened on with `listen`."""
         return self._factory
+
+    def factory_for(self, identity: Identity, origin: Origin) -> IProtocolFactory:
+        """Makes the protocols for who is behind a connection already: another protocol, say, that speaks for somebody.
+
+        They need no login: each is `identity`, with its `login`, and the audit log has `origin` as the place that they come from.
+        """
+        method = identity.login.method if identity.login is not None else "none"
+
+        def greeted(peer: Peer) -> None:
+            self._origins.know(peer, origin)
+            try:
+                self._logins.admit(peer, identity, method)
+            except Unavailable as error:
+                peer.close(GoodbyeCode.TOO_MANY_CONNECTIONS, error.message)
+
+        settings = attrs.evolve(self._settings, auth=(), on_hello=greeted)
+        return PeerFactory(settings, self._peers)
 
     @property
     def connections(self) -> int:

@@ -12,12 +12,15 @@ from twisted.internet.protocol import Factory
 from twisted.internet.testing import MemoryReactorClock
 
 from sockserv.client import connect_endpoint
+from sockserv.errors import ConnectionEnded, UnknownOperation
 from sockserv.limits import Limits
 from sockserv.server import Server
 from sockserv.services import Call, Service, operation
 from sockserv.services.echo import Echo
 from sockserv.testing import MemoryEndpoint, MemoryNetwork, MemoryServer, RawPeer
-from sockserv.trust import Anonymous, Identity
+from sockserv.trust import Anonymous, Identity, Login, Origin
+from sockserv.trust.audit import Event
+from tests.server.test_audited import Sink
 
 GUEST = Anonymous(Identity("guest", frozenset({"echo"})))
 
@@ -172,3 +175,46 @@ def test_the_limits_are_told_to_the_peer() -> None:
             "window_bytes": 7000,
             "max_calls": 8,
         }
+
+
+class TestWhoIsBehindAConnection:
+    """`factory_for`: connections that need no login, since somebody else has seen who it is."""
+
+    SOMEBODY = Identity("guest", frozenset({"echo"}), login=Login("classic", "echo"))
+    ELSEWHERE = Origin("192.0.2.7", 1234)
+
+    def connect(self, server: Server, network: MemoryNetwork) -> Any:
+        endpoint = MemoryEndpoint(network)
+        network.run(endpoint.listen(server.factory_for(self.SOMEBODY, self.ELSEWHERE)))
+        return connect_endpoint(network.clock, endpoint.client(), in_thread=network.in_thread)
+
+    def test_they_are_somebody_already(self) -> None:
+        with MemoryServer([Echo()]) as memory:
+            client = memory.run(self.connect(memory.server, memory.network))
+            assert memory.run(client.call("echo", body=b"hello")).body == b"hello"
+            with pytest.raises(UnknownOperation):
+                memory.run(client.call("files.get"))
+
+    def test_the_audit_log_has_the_place_they_come_from(self) -> None:
+        sink = Sink()
+        with MemoryServer([Echo()], audit=sink) as memory:
+            memory.run(self.connect(memory.server, memory.network))
+            memory.flush()
+        (login,) = [record for record in sink.records if record.event is Event.LOGIN]
+        assert (login.identity, login.credential) == ("guest", "echo")
+        assert login.origin == "192.0.2.7 port 1234"
+
+    def test_they_are_asked_about_like_others(self) -> None:
+        with MemoryServer([Echo()]) as memory:
+            client = memory.run(self.connect(memory.server, memory.network))
+            memory.server.reconsider(lambda identity: None)
+            memory.advance(0)
+            with pytest.raises(ConnectionEnded, match="revoked"):
+                memory.run(client.call("echo"))
+
+    def test_they_count_like_others(self) -> None:
+        with MemoryServer([Echo()], limits=Limits(max_identity_connections=1)) as memory:
+            memory.run(self.connect(memory.server, memory.network))
+            client = memory.run(self.connect(memory.server, memory.network))
+            with pytest.raises(ConnectionEnded, match="1 connections, which is the limit"):
+                memory.run(client.call("echo"))
