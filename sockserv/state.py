@@ -32,6 +32,7 @@ from sockserv.errors import StateError
 
 __all__ = [
     "AUDIT_FOLDER",
+    "COMMANDS_FILE",
     "ENVIRONMENT_VARIABLE",
     "FILES_FOLDER",
     "IDENTITIES_FILE",
@@ -47,6 +48,9 @@ AUDIT_FOLDER = "audit"
 
 FILES_FOLDER = "files"
 """Where the owner's files are in a state directory, unless the settings say otherwise."""
+
+COMMANDS_FILE = "commands.toml"
+"""The commands that others may run by their names, below the state directory."""
 
 IDENTITIES_FILE = "identities.toml"
 """The file of those who may use the daemon, in a state directory."""

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from posixpath import normpath
-from typing import Any
+from typing import Any, Final
 
 import attrs
 import msgspec
@@ -17,11 +17,12 @@ from msgspec import UNSET, UnsetType
 from sockserv.tables import FieldError, converted
 from sockserv.trust.identities import FilesAccess, FilesGrant, Identity, Login
 
-__all__ = ["Grants", "GrantsTable"]
+__all__ = ["COMMAND_NAME", "Grants", "GrantsTable", "check_rule"]
 
 _PERMISSIONS_OF_FIELDS = ("echo", "exec", "files", "chat", "admin")
 _PERMISSION = re.compile(r"[a-z0-9][a-z0-9_.:-]{0,63}")
-_COMMAND = re.compile(r"[a-z0-9][a-z0-9_.-]{0,63}")
+COMMAND_NAME: Final = re.compile(r"[a-z0-9][a-z0-9_.-]{0,63}")
+"""What a command can be called; `any` and `shell` are no commands."""
 _MAX_ROOM_CHARACTERS = 64
 
 
@@ -60,7 +61,7 @@ class Grants:
     def from_table(cls, table: GrantsTable) -> Grants:
         """The grants that a table says. Raises `FieldError` that names the field in it."""
         for number, rule in enumerate(table.exec):
-            _check_rule(f"exec[{number}]", rule)
+            check_rule(f"exec[{number}]", rule)
         for number, room in enumerate(table.chat):
             if not _is_room(room):
                 raise FieldError(
@@ -92,7 +93,8 @@ class Grants:
         )
 
 
-def _check_rule(field: str, rule: str) -> None:
+def check_rule(field: str, rule: str) -> None:
+    """Raises `FieldError` for what cannot be a rule of what may be run; `field` is where it stands."""
     program, dash, _ = rule.partition(" -")
     if dash and program.startswith("/"):
         # A file may have such a name, but whoever writes it means a command line, and this would permit nothing.
@@ -111,7 +113,7 @@ def _check_rule(field: str, rule: str) -> None:
 
 def _is_rule(rule: str) -> bool:
     if not rule.startswith("/"):
-        return _COMMAND.fullmatch(rule) is not None
+        return COMMAND_NAME.fullmatch(rule) is not None
     return rule.isprintable() and normpath(rule) == rule and not rule.startswith("//")
 
 

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
+
 from sockserv.execution.arguments import Command
 from sockserv.execution.errors import Refused
 from sockserv.execution.outcome import Explanation
 from sockserv.execution.shown import in_one_line
+from sockserv.files.errors import FilesError
 from sockserv.services.execution.child import Program
 from sockserv.services.execution.deciding import Decision
 from sockserv.services.execution.policy.accounts import AccountFacts, Accounts, SystemAccounts
-from sockserv.services.execution.policy.environment import Names, own_environment
+from sockserv.services.execution.policy.commands import NamedCommand
+from sockserv.services.execution.policy.configuration import Configuration
+from sockserv.services.execution.policy.environment import own_environment
 from sockserv.services.execution.policy.rules import (
     ANY,
     SHELL,
@@ -20,6 +25,7 @@ from sockserv.services.execution.policy.rules import (
 )
 from sockserv.services.execution.policy.terms import Terms, refuse, smaller
 from sockserv.services.execution.policy.validity import check_command
+from sockserv.services.files.folders import Folder
 from sockserv.services.files.steps import InThread
 from sockserv.trust.identities import Identity
 
@@ -29,23 +35,34 @@ __all__ = ["ExecutionPolicy"]
 class ExecutionPolicy:
     """Decides by the rules of `Identity.exec`. Making one touches nothing.
 
-    `time_zone` is the `TZ` that jobs are given, None for none.
+    `configuration` gives what is said about commands now, `folder_of` the folder of an identity, from which the paths count
+    that it gives to commands; without it, there are no paths. `time_zone` is the `TZ` that jobs are given, None for none.
     """
 
-    def __init__(self, *, accounts: Accounts | None = None, time_zone: str | None = None) -> None:
+    def __init__(
+        self,
+        *,
+        configuration: Callable[[], Configuration] = Configuration,
+        folder_of: Callable[[Identity], Folder] | None = None,
+        accounts: Accounts | None = None,
+        time_zone: str | None = None,
+    ) -> None:
+        self._configuration = configuration
+        self._folder_of = folder_of
         self._accounts = accounts or SystemAccounts()
         self._time_zone = time_zone
 
     async def decide(self, identity: Identity, command: Command, in_thread: InThread) -> Decision:
         """What is to be run for this command; see `Policy`."""
         check_command(command)
-        terms = self._terms(identity, command)
+        configuration = self._configuration()
+        terms = await self._terms(identity, command, configuration, in_thread)
         terms.check_streams(command)
         account = await self._account(terms, command, in_thread)
         if command.shell:
             # The shell is that of the account, which may need a thread to be known.
             terms = free_terms(terms.rule, command, terms.variables, account)
-        return self._decision(identity, command, terms, account)
+        return self._decision(identity, command, terms, account, configuration.set_variables)
 
     async def explain(
         self, identity: Identity, command: Command, in_thread: InThread
@@ -62,18 +79,42 @@ class ExecutionPolicy:
             argv=decision.program.argv,
         )
 
-    def _terms(self, identity: Identity, command: Command) -> Terms:
-        rules = rules_of(identity)
-        variables = Names()
+    async def _terms(
+        self,
+        identity: Identity,
+        command: Command,
+        configuration: Configuration,
+        in_thread: InThread,
+    ) -> Terms:
+        """The terms of the rule that fits. Raises `Refused` where none does, or it does not take the values."""
+        rules = rules_of(identity, configuration)
+        variables = configuration.allowed_variables
         if not command.shell:
             word = command.argv[0]
+            named = configuration.commands.get(word) if word in rules else None
+            if named is not None:
+                return await self._named_terms(identity, command, named, in_thread)
             if word.startswith("/") and word in rules:
                 return program_terms(word, command, variables)
             if ANY in rules:
                 return free_terms(ANY, command, variables, self._accounts.own)
         if SHELL in rules:
             return free_terms(SHELL, command, variables, self._accounts.own)
-        return no_rule(identity, rules, command)
+        return no_rule(identity, rules, command, configuration)
+
+    async def _named_terms(
+        self, identity: Identity, command: Command, named: NamedCommand, in_thread: InThread
+    ) -> Terms:
+        given = named.check(command.argv[1:])
+        if named.has_paths:
+            if self._folder_of is None:
+                refuse(named.name, "this server has no files, and so no paths")
+            try:
+                folder = self._folder_of(identity)
+            except FilesError as error:
+                refuse(named.name, f"a path counts from a folder, and {error}")
+            given = await in_thread(named.resolve, given, folder)
+        return named.terms(given)
 
     async def _account(self, terms: Terms, command: Command, in_thread: InThread) -> AccountFacts:
         """The account that the command runs as. Raises `Refused` where it cannot."""
@@ -90,7 +131,12 @@ class ExecutionPolicy:
         return facts
 
     def _decision(
-        self, identity: Identity, command: Command, terms: Terms, account: AccountFacts
+        self,
+        identity: Identity,
+        command: Command,
+        terms: Terms,
+        account: AccountFacts,
+        set_variables: Mapping[str, str],
     ) -> Decision:
         terminal = command.terminal
         own = own_environment(
@@ -104,7 +150,7 @@ class ExecutionPolicy:
             rule=terms.rule,
             program=Program(
                 argv=terms.argv,
-                environment=terms.environment(own, command),
+                environment=terms.environment({**own, **set_variables}, command),
                 directory=terms.directory(command, account.home),
                 account=None if is_own else account.account,
                 limits=terms.bounds(command),

@@ -10,6 +10,7 @@ from typing import Final, NoReturn
 
 from sockserv.execution.arguments import Command
 from sockserv.services.execution.policy.accounts import DEFAULT_SHELL, AccountFacts
+from sockserv.services.execution.policy.configuration import Configuration
 from sockserv.services.execution.policy.environment import Names
 from sockserv.services.execution.policy.terms import NO_RULE, Terms, refuse
 from sockserv.trust.identities import EVERYTHING, Identity
@@ -24,11 +25,12 @@ SHELL: Final = "shell"
 _MAX_TOLD: Final = 20
 
 
-def rules_of(identity: Identity) -> tuple[str, ...]:
-    """The rules that an identity was given; who may do everything has both of those that do."""
-    if EVERYTHING in identity.permissions and not identity.exec:
-        return (ANY, SHELL)
-    return identity.exec
+def rules_of(identity: Identity, configuration: Configuration) -> tuple[str, ...]:
+    """The rules that an identity was given; who may do everything has those of the owner: all there are, if nothing is said."""
+    if EVERYTHING not in identity.permissions or identity.exec:
+        return identity.exec
+    rules = configuration.owner_rules
+    return (ANY, SHELL, *configuration.commands) if rules is None else rules
 
 
 def program_terms(path: str, command: Command, variables: Names) -> Terms:
@@ -51,7 +53,9 @@ def _shell_words(command: Command, account: AccountFacts) -> tuple[str, ...]:
     return (DEFAULT_SHELL, "-s")
 
 
-def no_rule(identity: Identity, rules: tuple[str, ...], command: Command) -> NoReturn:
+def no_rule(
+    identity: Identity, rules: tuple[str, ...], command: Command, configuration: Configuration
+) -> NoReturn:
     """Raises `Refused`: none of the rules fits; says what would."""
     told = ", ".join(rules[:_MAX_TOLD]) + (", ..." if len(rules) > _MAX_TOLD else "")
     if not rules:
@@ -59,6 +63,10 @@ def no_rule(identity: Identity, rules: tuple[str, ...], command: Command) -> NoR
     if command.shell:
         refuse(NO_RULE, f"{identity.name} may run nothing in a shell; what may be run is {told}")
     word = command.argv[0]
+    if word in rules and not word.startswith("/") and word not in configuration.commands:
+        refuse(
+            NO_RULE, f"{identity.name} may run {word}, but this server has no command of this name"
+        )
     near = next(
         (rule for rule in rules if rule.startswith("/") and rule.endswith(f"/{word}")), None
     )
