@@ -168,8 +168,8 @@ class PathInFolder:
             self._check_there(value, folder)
         except FilesError as error:
             raise WrongValue(str(error)) from None
-        path = "/".join((*folder.place, *components(value)))
-        return path if path.startswith("/") else f"/{path}"
+        # The command runs in another directory than we do.
+        return os.path.join(os.getcwd(), *folder.place, *components(value))
 
     def _check_there(self, value: str, folder: Folder) -> None:
         if not components(value):
