@@ -27,6 +27,7 @@ __all__ = ["execute", "sockserv"]
 _COMMANDS: Final = (
     *("ping", "echo"),
     *("put", "get", "sync"),
+    *("exec", "shell", "jobs", "attach", "wait", "kill"),
     *("ls", "stat", "mkdir", "mv", "rm", "digest", "usage"),
     *("login", "logout", "servers", "whoami"),
     *("invite", "identities", "revoke"),
@@ -78,14 +79,10 @@ def sockserv() -> None:
 
 def execute(arguments: Sequence[str]) -> NoReturn:
     """Run the command line `arguments`, say what went wrong, and end the process."""
+    app = App(run=_run, terminal=ProcessTerminal())
     try:
         # What comes back is None, or a status that click itself ends with: that of `--help`, for one.
-        status = sockserv.main(
-            [*arguments],
-            prog_name="sockserv",
-            standalone_mode=False,
-            obj=App(run=_run, terminal=ProcessTerminal()),
-        )
+        status = sockserv.main([*arguments], prog_name="sockserv", standalone_mode=False, obj=app)
     except EndedBySignal as end:
         end_by_signal(end.number)
     except SystemExit:
@@ -97,8 +94,11 @@ def execute(arguments: Sequence[str]) -> NoReturn:
         complaint = complaint_about(error)
         status = complaint.status
         # Where standard error cannot be written to, the status still tells.
+        as_json = app.options.json
+        if complaint.status == ExitStatus.USAGE:
+            as_json = _wants_json(arguments)
         with suppress(OSError):
-            os.write(2, complaint.line(as_json=_wants_json(arguments)))
+            os.write(2, complaint.line(as_json=as_json))
     leave(status or ExitStatus.DONE)
 
 
@@ -110,6 +110,6 @@ def _run(options: Options, work: Work) -> None:
 
 
 def _wants_json(arguments: Sequence[str]) -> bool:
-    """Whether errors are shown as JSON, that of a wrong command line too."""
+    """Whether errors are to be shown as JSON, where the command line is wrong."""
     ours = arguments[: arguments.index("--")] if "--" in arguments else arguments
     return "--json" in ours

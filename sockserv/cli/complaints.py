@@ -10,7 +10,7 @@ from typing import Any, Final
 import attrs
 import click
 
-from sockserv.cli.exits import ExitStatus, status_of
+from sockserv.cli.exits import EndedWithStatus, ExitStatus, status_of
 from sockserv.cli.output import as_json_line, printable
 from sockserv.errors import CallError, SockservError
 
@@ -29,7 +29,7 @@ class Complaint:
 
     message: str
     code: str
-    status: ExitStatus
+    status: int
     details: Mapping[str, Any] = attrs.field(factory=dict)
 
     def line(self, *, as_json: bool) -> bytes:
@@ -49,8 +49,11 @@ class Complaint:
 
 def complaint_about(error: Exception) -> Complaint:
     """What is to be said about an error that ended a command."""
+    if isinstance(error, EndedWithStatus):
+        return attrs.evolve(complaint_about(error.error), status=error.status)
     message, code = str(error), name_of(error)
     details: Mapping[str, Any] = {}
+    status: int
     match error:
         case click.UsageError():
             message, code, status = _about_usage(error), "usage-error", ExitStatus.USAGE

@@ -16,7 +16,7 @@ from sockserv.errors import (
     Unavailable,
 )
 
-__all__ = ["EXPLANATION", "EndedBySignal", "ExitStatus", "status_of"]
+__all__ = ["EXPLANATION", "EndedBySignal", "EndedWithStatus", "ExitStatus", "status_of"]
 
 
 class EndedBySignal(Exception):
@@ -25,6 +25,15 @@ class EndedBySignal(Exception):
     def __init__(self, number: int) -> None:
         super().__init__(f"ended by signal {number}")
         self.number = number
+
+
+class EndedWithStatus(Exception):
+    """An `error` ends the command with another status than errors have in other commands."""
+
+    def __init__(self, error: Exception, status: int) -> None:
+        super().__init__(str(error))
+        self.error = error
+        self.status = status
 
 
 class ExitStatus(IntEnum):
@@ -46,6 +55,7 @@ Exit status:
   3  no daemon, or no connection to it
   4  the daemon refused the login, or the permission
   5  the connection ended in the middle: what was done is not known
+What runs a remote command ends as that did; see `sockserv exec --help`.
 A signal ends the command as usual: 130 in the shell for Ctrl-C."""
 
 

@@ -96,14 +96,18 @@ class _EveryCommand(click.Command):
     """A command that takes the options of all commands, and shows them apart from its own."""
 
     def get_params(self, ctx: click.Context) -> list[click.Parameter]:
-        """The command's own parameters, then those of all commands."""
-        return [*super().get_params(ctx), *(_INNER if ctx.parent else _OUTER)]
+        """The command's own parameters, then those of all commands, but for one whose name the command has for another thing."""
+        own = super().get_params(ctx)
+        names = {name for param in own for name in param.opts}
+        common = _INNER if ctx.parent else _OUTER
+        return [*own, *(param for param in common if names.isdisjoint(param.opts))]
 
     def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """The options, in two groups."""
-        common = _INNER if ctx.parent else _OUTER
+        everybodys = _INNER if ctx.parent else _OUTER
         params = [p for p in self.get_params(ctx) if isinstance(p, click.Option)]
-        own = [p for p in params if p not in common]
+        own = [p for p in params if p not in everybodys]
+        common = [p for p in params if p in everybodys]
         for title, options in (("Options", own), ("Options of all commands", common)):
             records = [r for p in options if (r := p.get_help_record(ctx)) is not None]
             with formatter.section(title):

@@ -8,9 +8,13 @@ from __future__ import annotations
 import os
 import signal
 import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import NoReturn
 
-__all__ = ["arguments", "end_by_signal", "is_ignored", "leave", "prepare"]
+__all__ = ["arguments", "end_by_signal", "is_ignored", "leave", "prepare", "undoing"]
+
+_undo: list[Callable[[], object]] = []
 
 
 def prepare() -> None:
@@ -29,6 +33,22 @@ def prepare() -> None:
             os.open(os.devnull, mode)
 
 
+@contextmanager
+def undoing(function: Callable[[], object]) -> Iterator[None]:
+    """Call a function at the end of the block, or of the process, where that comes before: not with a SIGKILL."""
+    _undo.append(function)
+    try:
+        yield
+    finally:
+        _undo.remove(function)
+        function()
+
+
+def _undo_all() -> None:
+    for function in _undo:
+        function()
+
+
 def arguments() -> list[str]:
     """What the command was called with."""
     return sys.argv[1:]
@@ -41,6 +61,7 @@ def is_ignored(number: int) -> bool:
 
 def end_by_signal(number: int) -> NoReturn:
     """End as the signal ends a program that does not catch it, so that the shell sees what happened."""
+    _undo_all()
     signal.signal(number, signal.SIG_DFL)
     os.kill(os.getpid(), number)
     os._exit(128 + number)  # not reached, unless the signal is blocked
@@ -48,4 +69,5 @@ def end_by_signal(number: int) -> NoReturn:
 
 def leave(status: int) -> NoReturn:
     """End with an exit status, without waiting for a thread that waits for input or a name server."""
+    _undo_all()
     os._exit(status)

@@ -54,6 +54,7 @@ def run_on_reactor(options: Options, work: Work) -> None:
     connect_as_told = partial(
         connect, reactor, state=options.state, limits=_LIMITS, timeout_seconds=options.timeout
     )
+    runner = Runner(reactor)
     session = Session(
         options=options,
         clock=reactor,
@@ -70,6 +71,8 @@ def run_on_reactor(options: Options, work: Work) -> None:
             certificate=profile.certificate,
             key=profile.key,
         ),
+        connect_by_name=lambda name: connect_as_told(name, token=token),
+        on_signal=runner.on_signal,
         profiles=profiles,
         terminal=terminal,
         input=ThreadInput(reactor, 0, "standard input"),
@@ -77,7 +80,7 @@ def run_on_reactor(options: Options, work: Work) -> None:
         errors=ThreadOutput(reactor, 2, "standard error"),
     )
     _silence_the_log()
-    Runner(reactor).run(_do(work, session))
+    runner.run(_do(work, session))
 
 
 def _password(options: Options, profiles: Profiles, terminal: Terminal) -> str | None:
@@ -115,7 +118,7 @@ class Runner:
     """Runs one piece of work on a reactor.
 
     The first signal cancels the work, which may use half a second to end well; the second one ends
-    the process at once. `catch` makes a function the handler of a signal.
+    the process at once. The work may take care of a signal itself. `catch` makes a function the handler of a signal.
     """
 
     def __init__(
@@ -127,6 +130,18 @@ class Runner:
         self._failure: Failure | None = None
         self._is_done = False
         self._signal: int | None = None
+        self._taken_over: dict[int, Callable[[], None]] = {}
+
+    def on_signal(self, number: int, function: Callable[[], None] | None) -> None:
+        """Call a function when a signal comes, and do nothing else then; None takes that back.
+
+        A signal that is ignored stays so.
+        """
+        if function is None:
+            self._taken_over.pop(number, None)
+        elif number in self._taken_over or not is_ignored(number):
+            self._taken_over[number] = function
+            self._catch(number, self._on_signal)
 
     def run(self, work: Coroutine[Any, Any, None]) -> None:
         """Run the reactor until `work` has ended. Raises what it raises, and `EndedBySignal`."""
@@ -162,6 +177,11 @@ class Runner:
         self._reactor.crash()
 
     def _on_signal(self, number: int, frame: FrameType | None) -> None:
+        if number in self._taken_over:
+            self._reactor.callFromThread(self._taken_over[number])
+            return
+        if number not in SIGNALS:
+            return
         if self._signal is not None:
             end_by_signal(number)
         self._signal = number

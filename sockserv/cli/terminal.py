@@ -4,23 +4,38 @@ from __future__ import annotations
 
 import os
 import signal
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager, suppress
 from types import FrameType
 from typing import Final, Protocol
 
 import click
 
 from sockserv.cli.exits import EndedBySignal
-from sockserv.cli.process import is_ignored
+from sockserv.cli.process import is_ignored, undoing
 
 __all__ = ["SIGNALS", "ProcessTerminal", "Terminal"]
 
 SIGNALS: Final = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 """Those that end a command."""
 
+_SIZE: Final = (80, 24)
+
 
 class Terminal(Protocol):
-    """Which of the standard streams are terminals, and a way to ask whoever sits there."""
+    """Which of the standard streams are terminals, what kind of, and a way to ask whoever sits there."""
+
+    @property
+    def type(self) -> str:
+        """What terminfo(5) calls it."""
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """Columns and rows of the terminal that is standard input; 80 and 24 where nobody knows."""
+
+    def raw(self) -> AbstractContextManager[None]:
+        """Within this block standard input gives each key as it is pressed, Ctrl-C too, and shows none; nothing is made of what is
+        written. However the process ends, but by SIGKILL, the terminal is left as it was."""
 
     def has(self, number: int) -> bool:
         """Whether the standard stream with this number is a terminal."""
@@ -35,6 +50,39 @@ class Terminal(Protocol):
 
 class ProcessTerminal:
     """The terminal of this process."""
+
+    @property
+    def type(self) -> str:
+        """What terminfo(5) calls it; see `Terminal`."""
+        return os.environ.get("TERM", "")
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """Columns and rows; see `Terminal`."""
+        for number in (0, 1, 2):
+            with suppress(OSError):
+                size = os.get_terminal_size(number)
+                if size.columns > 0 and size.lines > 0:
+                    return size.columns, size.lines
+        return _SIZE
+
+    @contextmanager
+    def raw(self) -> Iterator[None]:
+        """Standard input without any help of the system's; see `Terminal`."""
+        # Imported late: hardly any command needs them.
+        import termios
+        import tty
+
+        before = termios.tcgetattr(0)
+
+        def restore() -> None:
+            with suppress(termios.error):
+                # What was typed ahead is for whoever reads next; a terminal that takes nothing must not hold us up.
+                termios.tcsetattr(0, termios.TCSANOW, before)
+
+        with undoing(restore):
+            tty.setraw(0, termios.TCSANOW)
+            yield
 
     def has(self, number: int) -> bool:
         """Whether the standard stream with this number is a terminal."""

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -60,8 +61,20 @@ class FakeTerminal:
     typed: list[str | Exception] = attrs.field(factory=list)
     questions: list[str] = attrs.field(factory=list)
 
+    type: str = "vt220"
+    size: tuple[int, int] = (100, 30)
+    modes: list[str] = attrs.field(factory=list)
+
     def has(self, number: int) -> bool:
         return number in self.streams
+
+    @contextmanager
+    def raw(self) -> Iterator[None]:
+        self.modes.append("raw")
+        try:
+            yield
+        finally:
+            self.modes.append("restored")
 
     def ask_secret(self, question: str) -> str:
         self.questions.append(question)
@@ -69,6 +82,22 @@ class FakeTerminal:
         if isinstance(answer, Exception):
             raise answer
         return answer
+
+
+class Signals:
+    """The signals that a command takes care of itself, and a way to send one."""
+
+    def __init__(self) -> None:
+        self.handlers: dict[int, Callable[[], None]] = {}
+
+    def on_signal(self, number: int, function: Callable[[], None] | None) -> None:
+        if function is None:
+            self.handlers.pop(number, None)
+        else:
+            self.handlers[number] = function
+
+    def send(self, number: int) -> None:
+        self.handlers[number]()
 
 
 def session_with(
@@ -81,9 +110,12 @@ def session_with(
     connect: Callable[[], Deferred[Client]] | None = None,
     profiles: Profiles | None = None,
     terminal: FakeTerminal | None = None,
+    signals: Signals | None = None,
+    servers: Callable[[str], Deferred[Client]] | None = None,
     **options: Any,
 ) -> Session:
-    """A session whose daemon is in memory. All profiles lead there; a password counts as a token, too."""
+    """A session whose daemon is in memory. All profiles lead there, and all names without `servers`; a password counts as a
+    token, too."""
 
     def connect_to(profile: Profile, password: str | None) -> Deferred[Client]:
         return memory.start_connecting(token=profile.url.token or password or "", link=link)
@@ -94,6 +126,8 @@ def session_with(
         now=memory.clock.seconds,
         connect=connect or (lambda: memory.start_connecting(link=link)),
         connect_to=connect_to,
+        connect_by_name=servers or (lambda name: memory.start_connecting(link=link)),
+        on_signal=(signals or Signals()).on_signal,
         profiles=profiles or Profiles(Path("/nowhere")),
         terminal=terminal or FakeTerminal(),
         input=pieces or Pieces([]),

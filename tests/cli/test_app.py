@@ -11,6 +11,7 @@ from tests.cli.fakes import invoke
 
 COMMANDS = [
     *([], ["ping"], ["echo"], ["config"], ["config", "check"]),
+    *(["exec"], ["shell"], ["jobs"], ["attach"], ["wait"], ["kill"]),
     *(["login"], ["logout"], ["servers"], ["whoami"], ["invite"], ["identities"], ["revoke"]),
 ]
 

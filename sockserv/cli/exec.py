@@ -1,0 +1,165 @@
+"""`sockserv exec`: a command at the daemon, as if it ran here."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import attrs
+import click
+
+from sockserv.cli.commandline import command_from, run_options, terminal_like
+from sockserv.cli.options import App, Command, pass_app
+from sockserv.cli.outcomes import EPILOG, run_job
+
+if TYPE_CHECKING:
+    from sockserv.cli.session import Session
+    from sockserv.client import Client
+    from sockserv.client.execution import RemoteJob
+    from sockserv.execution.arguments import Command as RemoteCommand
+
+__all__ = ["command"]
+
+
+@attrs.frozen(kw_only=True)
+class _Wanted:
+    """What the command line asks for."""
+
+    command: RemoteCommand
+    job: str | None
+    reads_input: bool
+    is_kept: bool
+
+
+@click.command(
+    "exec",
+    cls=Command,
+    context_settings={"allow_interspersed_args": False},
+    epilog=f"""\b
+Examples:
+  sockserv exec -- df -h
+  tar c . | sockserv exec -- tar x -C /srv/site
+  sockserv exec --shell 'ls -l; abcd; pwd' > out 2> err
+  sockserv exec --pty -- top
+  sockserv exec --keep -- make -j8
+  sockserv exec --on lab1,lab2,lab3 -- uptime
+
+\b
+{EPILOG}
+
+Ctrl-C once is SIGINT for it, twice SIGKILL; three times leaves at once.""",
+)
+@click.option("-s", "--shell", is_flag=True, help="COMMAND is text for a shell.")
+@click.option("-t", "--pty", is_flag=True, help="Give it a terminal: ours, if there is one here.")
+@click.option("-n", "--no-stdin", is_flag=True, help="It gets no standard input.")
+@click.option(
+    "-k",
+    "--keep",
+    is_flag=True,
+    help="It goes on when the connection breaks: see `sockserv attach`.",
+)
+@click.option(
+    "-d", "--detach", is_flag=True, help="Keep it, do not wait for it, and print its name."
+)
+@click.option("--job", metavar="NAME", help="What to call it; otherwise it gets some name.")
+@click.option(
+    "--on", "servers", metavar="SERVER,...", multiple=True, help="Run it on all of these at once."
+)
+@run_options
+@click.argument("argv", nargs=-1, type=click.UNPROCESSED, metavar="[--] COMMAND [ARGUMENT]...")
+@pass_app
+def command(
+    app: App,
+    /,
+    argv: tuple[str, ...],
+    shell: bool,
+    pty: bool,
+    no_stdin: bool,
+    keep: bool,
+    detach: bool,
+    job: str | None,
+    servers: tuple[str, ...],
+    **options: Any,
+) -> None:
+    """Run COMMAND at the daemon.
+
+    It has our standard input, output and error, every byte as it is, and ends as it ended there. Where it is a
+    success here, it has exited with 0 there, and all that it has written has come.
+    """
+    if not argv and not shell:
+        raise click.UsageError(
+            "there is no COMMAND; without one, --shell reads from standard input"
+        )
+    made = command_from(
+        argv,
+        is_shell=shell,
+        terminal=terminal_like(app.terminal) if pty else None,
+        **options,
+    )
+    if servers:
+        if pty or keep or detach or job:
+            raise click.UsageError("with --on there is no --pty, --keep, --detach and --job")
+        if app.options.server is not None:
+            raise click.UsageError("--on names the servers: no --server besides")
+        names = _names(servers)
+        run_job(app, lambda session: _run_on_many(session, names, made))
+        return
+    wanted = _Wanted(
+        command=made,
+        job=job,
+        reads_input=not no_stdin,
+        is_kept=keep,
+    )
+    work = _start if detach else _run
+    run_job(app, lambda session: work(session, wanted))
+
+
+def _names(servers: tuple[str, ...]) -> tuple[str, ...]:
+    names = tuple(name.strip() for one in servers for name in one.split(","))
+    if not all(names):
+        raise click.UsageError("--on names servers, with commas between them: lab1,lab2")
+    if len(set(names)) < len(names):
+        raise click.UsageError("--on names a server twice")
+    return names
+
+
+async def _run(session: Session, wanted: _Wanted) -> int:
+    # Imported late: the help needs none of it.
+    from sockserv.cli.foreground import follow
+
+    client = await session.connect()
+    try:
+        return await follow(
+            session,
+            lambda: _begin(client, wanted),
+            reads_input=wanted.reads_input,
+            has_terminal=wanted.command.terminal is not None,
+            is_kept=wanted.is_kept,
+        )
+    finally:
+        await client.close()
+
+
+async def _begin(client: Client, wanted: _Wanted) -> RemoteJob:
+    if not wanted.is_kept:
+        return await client.exec.run(
+            wanted.command, job=wanted.job, stdin=None if wanted.reads_input else b""
+        )
+    reads = wanted.reads_input
+    started = await client.exec.start(wanted.command, job=wanted.job, stdin=reads)
+    return await client.exec.attach(started.job, stdin_offset=0 if reads else None)
+
+
+async def _start(session: Session, wanted: _Wanted) -> int:
+    client = await session.connect()
+    try:
+        started = await client.exec.start(wanted.command, job=wanted.job, stdin=False)
+    finally:
+        await client.close()
+    await session.show(started.job, {"job": started.job, "pid": started.pid})
+    return 0
+
+
+async def _run_on_many(session: Session, names: tuple[str, ...], made: RemoteCommand) -> int:
+    from sockserv.cli.many import Many
+
+    return await Many(session, names, made).run()
