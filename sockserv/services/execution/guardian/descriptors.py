@@ -217,4 +217,5 @@ class TerminalSink(DescriptorSink):
 
     def _note_written(self, data: memoryview) -> None:
         super()._note_written(data)
-        self._is_at_line_start = data[-1:].tobytes() in (b"\n", b"\r")
+        if data:
+            self._is_at_line_start = data[-1:].tobytes() in (b"\n", b"\r")

@@ -113,7 +113,7 @@ class GuardianSession:
         tree = self._trees[key]
 
         def signal(number: int) -> None:
-            self._link.send(encode(Request.SIGNAL, key, number))
+            self._link.send(encode(Request.SIGNAL, key, int(number)))
 
         tree.child = GuardedChild(pid, tree.streams, send_signal=signal)
         tree.on_answer(tree.child)
