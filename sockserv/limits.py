@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import attrs
 
-__all__ = ["DatagramLimits", "ExecutionLimits", "Limits"]
+__all__ = ["DatagramLimits", "ExecutionLimits", "KeptLimits", "Limits"]
 
 _KIB = 1024
 _MIB = 1024 * 1024
@@ -130,6 +130,44 @@ class ExecutionLimits:
 
     def __attrs_post_init__(self) -> None:
         for field in attrs.fields(ExecutionLimits):
+            value = getattr(self, field.name)
+            if value is not None and value <= 0:
+                raise ValueError(f"{field.name} is {value}: it must be greater than 0")
+
+
+@attrs.frozen(kw_only=True)
+class KeptLimits:
+    """The bounds of jobs that are kept when their callers go. Sizes are in bytes, times in seconds; None for no bound."""
+
+    max_jobs: int = 512
+    """How many there may be, those that have ended among them."""
+
+    max_identity_jobs: int = 64
+    """How many of them may be those of one identity."""
+
+    max_bytes: int = 16 * 1024 * _MIB
+    """How much they may have written, and may still write, all together."""
+
+    max_identity_bytes: int = 4 * 1024 * _MIB
+    """How much that may be for those of one identity."""
+
+    spool_bytes: int = 64 * _MIB
+    """How much one may write that was asked for without another bound."""
+
+    max_spool_bytes: int = 1024 * _MIB
+    """How much any may write."""
+
+    expiry_seconds: float = 7 * 86_400.0
+    """How long one is kept after its end that was asked for without another time."""
+
+    max_expiry_seconds: float = 90 * 86_400.0
+    """How long any is kept after its end."""
+
+    max_timeout_seconds: float | None = None
+    """How long any may run."""
+
+    def __attrs_post_init__(self) -> None:
+        for field in attrs.fields(KeptLimits):
             value = getattr(self, field.name)
             if value is not None and value <= 0:
                 raise ValueError(f"{field.name} is {value}: it must be greater than 0")

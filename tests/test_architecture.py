@@ -33,6 +33,8 @@ MAY_IMPORT: dict[str, set[str]] = {
     "execution": set(),
     # What small programs of one thread go by that start and end processes.
     "processes": set(),
+    # A job that is kept, outside of the daemon: its folder, and the process that looks after it.
+    "keeping": {"atomic", "execution", "processes"},
     # What more than one room does with files.
     "atomic": set(),
     "tables": set(),
@@ -40,7 +42,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "net": {"wire"},
     "trust": {"atomic", "tables", "urls"},
     "tls": {"wire", "net", "trust", "endpoints", "atomic"},
-    "services": {"trust", "files", "execution", "processes", "tables"},
+    "services": {"trust", "files", "execution", "processes", "keeping", "tables"},
     # The server's side.
     "server": {"wire", "net", "services", "trust", "tls"},
     "endpoints": {"urls"},
@@ -50,7 +52,18 @@ MAY_IMPORT: dict[str, set[str]] = {
     "state": {"atomic"},
     # The formats of the tutorial: clients of the daemon within its own process.
     "classic": {"client", "net", "wire", "files"},
-    "daemon": {"net", "server", "services", "trust", "listening", "settings", "state", "urls"},
+    "dialects": {
+        "classic",
+        "client",
+        "endpoints",
+        "listening",
+        "net",
+        "server",
+        "settings",
+        "trust",
+    },
+    "daemon": {"net", "server", "services", "trust", "listening", "settings", "state", "urls"}
+    | {"dialects"},
     "tap": {"daemon", "endpoints", "settings"},
     # The client's side: the command reaches a daemon only through the client; of trust it reads the audit log.
     "client": {"wire", "net", "tls", "state", "urls", "atomic", "tables", "files"} | {"execution"},
@@ -70,6 +83,7 @@ WITHOUT_TWISTED = PURE | {
     "files",
     "execution",
     "processes",
+    "keeping",
     "atomic",
     "tables",
     "endpoints",

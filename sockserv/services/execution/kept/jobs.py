@@ -1,0 +1,226 @@
+"""All kept jobs of a daemon: starting and finding them, and how many there may be."""
+
+from __future__ import annotations
+
+import os
+import secrets
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Final, TypeVar
+
+from twisted.internet.defer import Deferred, DeferredList
+from twisted.internet.interfaces import IReactorTime
+from twisted.logger import Logger
+
+from sockserv.errors import Unavailable
+from sockserv.execution.arguments import StartArguments
+from sockserv.execution.errors import JobExists, OutcomeUnknown
+from sockserv.execution.outcome import Outcome, OutcomeKind
+from sockserv.keeping.folder import JobFolder
+from sockserv.keeping.messages import Order
+from sockserv.keeping.record import Record, write_record
+from sockserv.limits import KeptLimits
+from sockserv.processes.table import FIRST_MARK
+from sockserv.services.api import Call
+from sockserv.services.execution.deciding import Decision
+from sockserv.services.execution.kept.expiring import Expiry
+from sockserv.services.execution.kept.finding import find_all, new_job
+from sockserv.services.execution.kept.job import SupervisedJob, Surroundings
+from sockserv.services.execution.kept.link import Supervisors
+from sockserv.services.execution.kept.room import Taken, check_room
+from sockserv.services.execution.launching import launch_of
+from sockserv.services.files.steps import InThread
+
+__all__ = ["SupervisedJobs"]
+
+T = TypeVar("T")
+
+_MARK_BITS: Final = 62
+
+
+class SupervisedJobs:
+    """See `KeptJobs` of `sockserv.services.execution.reaching`. Making one touches nothing: `open` finds the jobs there are.
+
+    `folder` is where they are. `clock` is the time of day, too; `in_thread` calls a blocking function in a thread.
+    `pause_seconds` is the time between the steps of a graded stop.
+    """
+
+    _log = Logger()
+
+    def __init__(
+        self,
+        folder: Path,
+        *,
+        clock: IReactorTime,
+        supervisors: Supervisors,
+        in_thread: InThread,
+        limits: KeptLimits,
+        pause_seconds: float,
+    ) -> None:
+        self._folder = folder
+        self._clock = clock
+        self._in_thread = in_thread
+        self._limits = limits
+        self._pause_seconds = pause_seconds
+        self._surroundings = Surroundings(
+            clock=clock,
+            supervisors=supervisors,
+            in_thread=in_thread,
+            on_end=self._on_end,
+            on_removed=self._on_removed,
+        )
+        self._jobs: dict[tuple[str, str], SupervisedJob] = {}
+        self._starting: dict[tuple[str, str], int] = {}
+        """By identity and name: how many bytes they may come to have."""
+        self._starts: set[Deferred[SupervisedJob | Outcome]] = set()
+        self._expiry = Expiry(clock, self.all)
+        self._is_stopping = False
+
+    def open(self) -> None:
+        """Find the jobs that there are, and connect to those that run; blocks for a moment. Raises `OSError`."""
+        for found in find_all(self._folder):
+            job = SupervisedJob(found, self._surroundings)
+            self._jobs[job.key] = job
+            if job.ended is None:
+                job.reach()
+        self._expiry.look()
+
+    def stop(self) -> Deferred[None]:
+        """Let go of the jobs, which go on; see `KeptJobs`."""
+        self._is_stopping = True
+        self._expiry.stop()
+        ended: list[Deferred[None]] = [job.let_go() for job in self._jobs.values()]
+        ended += [start.addBoth(lambda _: None) for start in tuple(self._starts)]
+        return DeferredList(ended).addCallback(lambda _: None)
+
+    def find(self, identity: str, job: str) -> SupervisedJob | None:
+        """The job of an identity by its name."""
+        return self._jobs.get((identity, job))
+
+    def all(self) -> Iterable[SupervisedJob]:
+        """Those of everybody, the oldest first."""
+        return sorted(self._jobs.values(), key=lambda job: job.record.started_at)
+
+    async def start(
+        self, call: Call[StartArguments], job: str, decision: Decision
+    ) -> SupervisedJob | Outcome:
+        """Start a job; see `KeptJobs`."""
+        key = call.identity.name, job
+        if key in self._jobs or key in self._starting:
+            raise JobExists(f"there is a job {job} already: remove it, or choose another name")
+        order = self._order(call, job, decision)
+        check_room(self._limits, self._taken(), Taken(key[0], order.record.spool_bytes))
+        self._starting[key] = order.record.spool_bytes
+        start = Deferred.fromCoroutine(self._start(order))
+        self._starts.add(start)
+
+        def forget(result: T) -> T:
+            self._starts.discard(start)
+            del self._starting[key]
+            return result
+
+        # It goes on when the caller goes: half a start would leave nobody knows what.
+        started: Deferred[SupervisedJob | Outcome] = Deferred()
+        start.addBoth(forget).addCallbacks(
+            lambda result: self._hand_over(started, result),
+            lambda failure: None if started.called else started.errback(failure),
+        )
+        return await started
+
+    def _hand_over(
+        self, started: Deferred[SupervisedJob | Outcome], result: SupervisedJob | Outcome
+    ) -> None:
+        if not started.called:
+            started.callback(result)
+        elif isinstance(result, SupervisedJob):
+            self._log.debug("a job is ended that nobody has waited for")
+            result.discard()
+
+    def _order(self, call: Call[StartArguments], job: str, decision: Decision) -> Order:
+        args, limits, program = call.args, self._limits, decision.program
+        spool_bytes = min(args.spool_bytes or limits.spool_bytes, limits.max_spool_bytes)
+        if decision.output_limit_bytes is not None:
+            spool_bytes = min(spool_bytes, decision.output_limit_bytes)
+        expiry_seconds = args.expiry_seconds or limits.expiry_seconds
+        timeouts = (decision.timeout_seconds, limits.max_timeout_seconds)
+        terminal = program.terminal
+        identity = call.identity.name
+        return Order(
+            folder=str(JobFolder.of(self._folder, identity=identity, job=job).path),
+            record=Record(
+                identity=identity,
+                job=job,
+                command=decision.command,
+                rule=decision.rule,
+                started_at=self._clock.seconds(),
+                spool_bytes=spool_bytes,
+                expiry_seconds=min(expiry_seconds, limits.max_expiry_seconds),
+                mark=FIRST_MARK + secrets.randbits(_MARK_BITS),
+                has_terminal=terminal is not None,
+            ),
+            launch=launch_of(program),
+            pause_seconds=self._pause_seconds,
+            has_input=args.stdin,
+            timeout_seconds=min((each for each in timeouts if each is not None), default=None),
+            columns=0 if terminal is None else terminal.columns,
+            rows=0 if terminal is None else terminal.rows,
+        )
+
+    def _taken(self) -> Iterator[Taken]:
+        for job in self._jobs.values():
+            yield Taken(job.record.identity, job.kept_bytes)
+        for (identity, _), kept_bytes in self._starting.items():
+            yield Taken(identity, kept_bytes)
+
+    async def _start(self, order: Order) -> SupervisedJob | Outcome:
+        record = order.record
+        folder = JobFolder(Path(order.folder))
+        try:
+            lock = await self._in_thread(_prepare, folder, record)
+        except FileExistsError:
+            raise JobExists(f"what is left of another job {record.job} is still there") from None
+        except OSError as error:
+            raise _no_room(error) from error
+        job = SupervisedJob(new_job(folder, record), self._surroundings)
+        try:
+            await job.begin(order, lock)
+        except OSError as error:
+            await self._in_thread(folder.remove)
+            raise _no_room(error) from error
+        ended = job.ended
+        if ended is not None and ended.kind is OutcomeKind.FAILED_TO_START:
+            await self._in_thread(folder.remove)
+            return ended
+        self._jobs[job.key] = job
+        if ended is not None:
+            self._expiry.look()
+        if ended is not None and ended.kind is OutcomeKind.LOST:
+            raise OutcomeUnknown(
+                f"nobody knows whether the job {record.job} was started: what looked after it is gone",
+                details={"job": record.job},
+            )
+        return job
+
+    def _on_end(self, job: SupervisedJob) -> None:
+        self._expiry.look()
+
+    def _on_removed(self, job: SupervisedJob) -> None:
+        if self._jobs.get(job.key) is job:
+            del self._jobs[job.key]
+
+
+def _prepare(folder: JobFolder, record: Record) -> int:
+    """Make the folder of a job, and write down what that is; gives its lock. Blocks. Raises `OSError`."""
+    lock = folder.make()
+    try:
+        write_record(folder, record)
+    except BaseException:
+        os.close(lock)
+        folder.remove()
+        raise
+    return lock
+
+
+def _no_room(error: OSError) -> Unavailable:
+    why = (error.strerror or str(error)).lower()
+    return Unavailable(f"the server cannot keep a job now: {why}")
