@@ -12,7 +12,7 @@ from collections.abc import Iterable, Sequence
 from contextlib import ExitStack, suppress
 from datetime import UTC, datetime
 from shlex import quote
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import attrs
 from twisted.application.service import IService, Service
@@ -39,6 +39,9 @@ from sockserv.trust.store import IdentityStore, owner_entry
 from sockserv.trust.watching import IdentityWatch
 from sockserv.urls import ServerUrl
 
+if TYPE_CHECKING:
+    from sockserv.dialects import Dialects
+
 __all__ = ["Daemon", "ListenError", "make_service"]
 
 _FILES_FOR_ITSELF = 64
@@ -59,6 +62,7 @@ class _Held:
     server: Server
     watch: IdentityWatch
     sweeper: FilesSweeper
+    dialects: Dialects | None
 
 
 class Daemon(Service):
@@ -124,6 +128,7 @@ class Daemon(Service):
                 on_change=lambda: self._announce(state, listeners),
             )
             listeners.open(self._settings.listen)
+            dialects = self._open_dialects(server, identities, undo)
             watch = IdentityWatch(
                 self._reactor,
                 identities,
@@ -135,7 +140,7 @@ class Daemon(Service):
             undo.pop_all()
         watch.start()
         sweeper.start()
-        self._held = _Held(state, audit, server, watch, sweeper)
+        self._held = _Held(state, audit, server, watch, sweeper, dialects)
         self.running = True
         self._say_what_to_do(listeners.addresses)
 
@@ -148,8 +153,13 @@ class Daemon(Service):
         # First the note: the port may be somebody else's as soon as it is closed.
         held.state.withdraw()
         held.sweeper.stop()
+        if held.dialects is not None:
+            held.dialects.stop_listening().addErrback(self._log_failure)
         ended = held.server.stop()
         ended.addErrback(self._log_failure)
+        if held.dialects is not None:
+            dialects = held.dialects
+            ended.addCallback(lambda _: dialects.close())
         # Who is revoked while the last calls end is cut off as ever.
         ended.addCallback(lambda _: held.watch.stop())
         ended.addCallback(lambda _: self._identities_thread.stop())
@@ -157,6 +167,27 @@ class Daemon(Service):
         ended.addCallback(lambda _: self._audit_thread.stop())
         ended.addCallback(lambda _: held.state.close())
         return ended
+
+    def _open_dialects(
+        self, server: Server, identities: IdentityStore, undo: ExitStack
+    ) -> Dialects | None:
+        """Speak the dialects that the settings name. Raises what ends the start, after which `undo` closes what was opened."""
+        settings = self._settings.classic
+        if not settings.endpoints:
+            return None
+        # Imported late: a daemon without any needs none of it, which is most of a client.
+        from sockserv.dialects import Dialects
+
+        dialects = Dialects(
+            self._reactor,
+            settings,
+            server,
+            self._settings.state.path,
+            identity_of=identities.behind,
+        )
+        undo.callback(lambda: dialects.stop_listening().addErrback(self._log_failure))
+        dialects.open()
+        return dialects
 
     def _make_audit_log(self, state: HeldState) -> AuditLog:
         settings = self._settings.audit

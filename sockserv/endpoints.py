@@ -65,7 +65,7 @@ _CLIENTS = {"optional": False, "required": True}
 
 @attrs.frozen(kw_only=True)
 class TcpEndpoint:
-    """A TCP port on loopback; port 0 lets the system choose one."""
+    """A TCP port, on loopback unless it was allowed to be open to others; port 0 lets the system choose one."""
 
     port: int
     interface: IPv4Address | IPv6Address
@@ -141,8 +141,10 @@ class TlsEndpoint:
 Endpoint = TcpEndpoint | UnixEndpoint | TlsEndpoint
 
 
-def parse_endpoint(text: str, *, base: Path) -> Endpoint:
+def parse_endpoint(text: str, *, base: Path, may_be_open: bool = False) -> Endpoint:
     """The endpoint that `text` describes; relative paths in it count from `base`.
+
+    With `may_be_open`, TCP may be on any address, although it is not encrypted.
 
     Raises `ConfigError` that begins with `text`, when it is none or one that the daemon does not listen on.
     """
@@ -159,7 +161,7 @@ def parse_endpoint(text: str, *, base: Path) -> Endpoint:
             return _unix(arguments, backlog, base)
         if kind in ("tls", "ssl"):
             return _tls(arguments, backlog, base)
-        return _tcp(kind, arguments, backlog)
+        return _tcp(kind, arguments, backlog, may_be_open=may_be_open)
     except ValueError as error:
         raise ConfigError(f"{text}: {error}") from None
 
@@ -204,7 +206,9 @@ def _fields(text: str) -> list[str]:
         position = match.end()
 
 
-def _tcp(kind: str, arguments: Mapping[str, str], backlog: int) -> TcpEndpoint:
+def _tcp(
+    kind: str, arguments: Mapping[str, str], backlog: int, *, may_be_open: bool
+) -> TcpEndpoint:
     port = _number("the port", arguments.get("port", ""), 0, 65_535)
     address = IPv4Address if kind == "tcp" else IPv6Address
     loopback = "127.0.0.1" if kind == "tcp" else r"\:\:1"
@@ -224,7 +228,8 @@ def _tcp(kind: str, arguments: Mapping[str, str], backlog: int) -> TcpEndpoint:
             f"the interface must be an IPv{4 if kind == 'tcp' else 6} address, not {written!r}; {local}"
         ) from None
     # An IPv4 address in IPv6's clothes counts as loopback from Python 3.13 on, and not before: never here.
-    if not interface.is_loopback or getattr(interface, "ipv4_mapped", None):
+    is_loopback = interface.is_loopback and not getattr(interface, "ipv4_mapped", None)
+    if not is_loopback and not may_be_open:
         host = f"[{interface}]" if interface.version == 6 else str(interface)
         raise ValueError(
             f"{interface} is not loopback, and the connection would not be encrypted; "

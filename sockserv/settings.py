@@ -15,14 +15,17 @@ root = "/srv/files"
 quota_bytes = 10_000_000_000
 ```
 
-`[limits]` takes the names of `sockserv.limits.Limits`, `[audit]` those of `AuditSettings`, `[files]` those of `FilesSettings`. Every key may be absent.
+`[limits]` takes the names of `sockserv.limits.Limits`, `[audit]` those of `AuditSettings`, `[files]` those of `FilesSettings`,
+`[classic]` those of `ClassicSettings`, with the dialects as `echo`, `exec_low`, `exec` and `put`. Every key may be absent.
 A relative path in the file counts from the file's folder. For the state directory the environment variable `SOCKSERV_STATE` comes before the file.
 """
 
 from __future__ import annotations
 
+import codecs
 import os
 from collections.abc import Mapping, Sequence
+from enum import StrEnum
 from functools import cache
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar, get_type_hints
@@ -31,13 +34,21 @@ import attrs
 import msgspec
 from msgspec import UNSET, UnsetType
 
-from sockserv.endpoints import DEFAULT_ENDPOINT, Endpoint, parse_endpoint
+from sockserv.endpoints import DEFAULT_ENDPOINT, Endpoint, TlsEndpoint, parse_endpoint
 from sockserv.errors import ConfigError
 from sockserv.limits import Limits
 from sockserv.state import ENVIRONMENT_VARIABLE, StateDirectory
 from sockserv.tables import converted
 
-__all__ = ["AuditSettings", "FilesSettings", "Settings", "load", "load_file"]
+__all__ = [
+    "AuditSettings",
+    "ClassicSettings",
+    "Dialect",
+    "FilesSettings",
+    "Settings",
+    "load",
+    "load_file",
+]
 
 T = TypeVar("T", bound=attrs.AttrsInstance)
 
@@ -81,6 +92,43 @@ class FilesSettings:
     """What is left of an upload that broke off is removed when nobody has gone on with it for so long."""
 
 
+class Dialect(StrEnum):
+    """The wire formats of the old tutorial, as the settings call them."""
+
+    ECHO = "echo"
+    EXEC_LOW = "exec_low"
+    EXEC = "exec"
+    PUT = "put"
+
+    @property
+    def needs_identity(self) -> bool:
+        """Whether somebody has to be named on whose behalf it is spoken."""
+        return self is not Dialect.ECHO
+
+
+@attrs.frozen(kw_only=True)
+class ClassicSettings:
+    """Which of the tutorial's wire formats are spoken, and how. Whoever reaches an endpoint needs no login there."""
+
+    endpoints: Mapping[Dialect, Endpoint] = attrs.field(factory=dict)
+    """What is listened on; without any, nothing."""
+
+    identity: str | None = None
+    """On whose behalf commands are run and files stored."""
+
+    encoding: str = "gbk"
+    """How the text of commands is written."""
+
+    transcode: bool = False
+    """Whether what commands write is translated from UTF-8 to that."""
+
+    overwrite: bool = True
+    """Whether an upload replaces a file of the same name."""
+
+    allow_remote: bool = False
+    """Whether an endpoint may be reached from other machines, although nothing protects it."""
+
+
 @attrs.frozen(kw_only=True)
 class Settings:
     """Everything that somebody can set about a daemon, checked."""
@@ -90,6 +138,21 @@ class Settings:
     limits: Limits = attrs.field(factory=Limits)
     audit: AuditSettings = attrs.field(factory=AuditSettings)
     files: FilesSettings = attrs.field(factory=FilesSettings)
+    classic: ClassicSettings = attrs.field(factory=ClassicSettings)
+
+
+class _ClassicTable(msgspec.Struct, forbid_unknown_fields=True):
+    """What the settings file says of the dialects."""
+
+    echo: str | UnsetType = UNSET
+    exec_low: str | UnsetType = UNSET
+    exec: str | UnsetType = UNSET
+    put: str | UnsetType = UNSET
+    identity: str | UnsetType = UNSET
+    encoding: str | UnsetType = UNSET
+    transcode: bool | UnsetType = UNSET
+    overwrite: bool | UnsetType = UNSET
+    allow_remote: bool | UnsetType = UNSET
 
 
 class _File(msgspec.Struct, forbid_unknown_fields=True):
@@ -100,6 +163,7 @@ class _File(msgspec.Struct, forbid_unknown_fields=True):
     limits: dict[str, Any] | UnsetType = UNSET
     audit: dict[str, Any] | UnsetType = UNSET
     files: dict[str, Any] | UnsetType = UNSET
+    classic: dict[str, Any] | UnsetType = UNSET
 
 
 def load(
@@ -108,12 +172,14 @@ def load(
     listen: Sequence[str] = (),
     state: str | None = None,
     root: str | None = None,
+    classic: Mapping[Dialect, str] | None = None,
+    classic_identity: str | None = None,
     environ: Mapping[str, str],
 ) -> Settings:
     """The settings that a daemon starts with: the arguments, over the file `config`, over the defaults.
 
-    `listen`, `state` and `root` (that of the files) are what the command line says, with paths that count from the
-    current directory.
+    `listen`, `state`, `root` (that of the files), the endpoints of `classic` dialects and their identity are what the command
+    line says, with paths that count from the current directory.
 
     Raises `ConfigError` that names the file and the field, or the argument, and what was expected; and
     `StateError` when the state directory's path cannot be made out.
@@ -129,12 +195,21 @@ def load(
     if root is not None:
         folder = _folder(Path(root), base=Path.cwd(), what="the root of the files")
         settings = attrs.evolve(settings, files=attrs.evolve(settings.files, root=folder))
-    return settings
+    spoken = settings.classic
+    if classic:
+        endpoints = _classic_endpoints(classic, Path.cwd(), may_be_open=spoken.allow_remote)
+        spoken = attrs.evolve(spoken, endpoints={**spoken.endpoints, **endpoints})
+    if classic_identity is not None:
+        spoken = attrs.evolve(spoken, identity=classic_identity)
+    _check_classic(spoken)
+    return attrs.evolve(settings, classic=spoken)
 
 
 def load_file(path: Path) -> Settings:
     """The settings that the file alone makes, for looking at them. Raises what `load` raises."""
-    return _from_file(path, environ={})
+    settings = _from_file(path, environ={})
+    _check_classic(settings.classic)
+    return settings
 
 
 def _defaults(environ: Mapping[str, str]) -> Settings:
@@ -194,7 +269,54 @@ def _settings(content: dict[str, Any], *, base: Path, environ: Mapping[str, str]
         if files.root is not None:
             files = attrs.evolve(files, root=_folder(files.root, base=base, what="files.root"))
         settings = attrs.evolve(settings, files=files)
+    if file.classic is not UNSET:
+        settings = attrs.evolve(settings, classic=_classic(file.classic, base))
     return settings
+
+
+def _classic(content: dict[str, Any], base: Path) -> ClassicSettings:
+    """What the table says. Raises `ValueError` or `ConfigError` that names the field."""
+    table = converted(content, _ClassicTable, where="classic.")
+    given = {
+        name: value for name, value in msgspec.structs.asdict(table).items() if value is not UNSET
+    }
+    texts = {dialect: given.pop(dialect) for dialect in Dialect if dialect in given}
+    if "encoding" in given:
+        try:
+            codecs.lookup(given["encoding"])
+        except LookupError as error:
+            raise ValueError(f"classic.encoding: {error}") from error
+    try:
+        endpoints = _classic_endpoints(texts, base, may_be_open=given.get("allow_remote", False))
+    except ConfigError as error:
+        raise ConfigError(f"classic.{error}") from error
+    return ClassicSettings(endpoints=endpoints, **given)
+
+
+def _classic_endpoints(
+    texts: Mapping[Dialect, str], base: Path, *, may_be_open: bool
+) -> dict[Dialect, Endpoint]:
+    endpoints: dict[Dialect, Endpoint] = {}
+    for dialect, text in texts.items():
+        try:
+            endpoint = parse_endpoint(text, base=base, may_be_open=may_be_open)
+        except ConfigError as error:
+            raise ConfigError(f"{dialect}: {error}") from error
+        if isinstance(endpoint, TlsEndpoint):
+            raise ConfigError(
+                f"{dialect}: {text}: the tutorial's clients know no TLS; write tcp:PORT:interface=127.0.0.1"
+            )
+        endpoints[dialect] = endpoint
+    return endpoints
+
+
+def _check_classic(classic: ClassicSettings) -> None:
+    for dialect in classic.endpoints:
+        if dialect.needs_identity and classic.identity is None:
+            raise ConfigError(
+                f"the classic dialect {dialect} needs somebody on whose behalf it is spoken: "
+                "--classic-identity NAME, or identity in [classic]"
+            )
 
 
 def _folder(path: Path, *, base: Path, what: str) -> Path:

@@ -25,7 +25,7 @@ from twisted.python import usage
 from sockserv import __version__
 from sockserv.endpoints import DEFAULT_ENDPOINT
 from sockserv.errors import LocalError
-from sockserv.settings import Settings, load
+from sockserv.settings import Dialect, Settings, load
 
 __all__ = ["OneLineService", "Options", "client_command", "makeService"]
 
@@ -41,6 +41,9 @@ Endpoints for this machine alone, since they are not encrypted:
   tcp:7700:interface=127.0.0.1       a port; 0 lets the system choose one
   tcp6:7700:interface=\:\:1          the same for IPv6; the colons of an address take a \
   unix:/run/user/1000/sockserv.sock  a socket for this account; :mode=660 for its group, too
+
+The classic endpoints are for clients that were written from the old socket tutorial. Nothing protects them: whoever
+reaches one is who --classic-identity names. They take the endpoints for this machine alone.
 
 The state directory holds the owner's token, the daemon's own certificate, and a note of where it listens,
 so that clients of the same account find it. It is the one that --state names, or
@@ -77,6 +80,16 @@ class Options(usage.Options, AuthOptionMixin):
         ["config", "c", None, "Read settings from this TOML file."],
         ["state", "s", None, "Keep the state in this directory; made if it is not there."],
         ["root", "r", None, "Serve the files in this directory, instead of files/ in the state."],
+        ["classic-echo", None, None, "Speak the tutorial's echo on this endpoint."],
+        [
+            "classic-exec-low",
+            None,
+            None,
+            "Speak the tutorial's exec, with a size before the answer.",
+        ],
+        ["classic-exec", None, None, "Speak the tutorial's exec, with a header in JSON."],
+        ["classic-put", None, None, "Speak the tutorial's upload on this endpoint."],
+        ["classic-identity", None, None, "Who runs the commands and stores the files of these."],
     ]
 
     def __init__(self) -> None:
@@ -125,6 +138,12 @@ class Options(usage.Options, AuthOptionMixin):
                 listen=self._listen,
                 state=self["state"],
                 root=self["root"],
+                classic={
+                    dialect: endpoint
+                    for dialect in Dialect
+                    if (endpoint := self[f"classic-{dialect.replace('_', '-')}"]) is not None
+                },
+                classic_identity=self["classic-identity"],
                 environ=os.environ,
             )
         except LocalError as error:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import codecs
 import hashlib
 import json
+import re
 import struct
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import suppress
@@ -45,6 +46,9 @@ _PAUSE_SECONDS: Final = 0.05
 
 _MAX_ARGUMENT_CHARACTERS: Final = 8 * 1024
 """In JSON, none takes more than six bytes, and a header has 64 KiB."""
+
+_HTTP: Final = re.compile(rb"(CONNECT|DELETE|GET|HEAD|OPTIONS|PATCH|POST|PUT|TRACE) ")
+"""How requests of browsers begin."""
 
 _INT: Final = struct.Struct("<i")
 
@@ -192,4 +196,7 @@ async def _next_command(conversation: Conversation) -> bytes:
         command += piece
     if len(command) > MAX_COMMAND_BYTES:
         raise Hangup(f"a command has more than {MAX_COMMAND_BYTES} bytes")
+    if _HTTP.match(command):
+        # A page in a browser of this machine can send such a thing, with any commands in the lines that follow.
+        raise Hangup("a browser has sent a request of HTTP, which is no command")
     return command

@@ -15,9 +15,9 @@ from sockserv.classic.conversation import Conversation
 from sockserv.classic.inside import Connect
 from sockserv.client import Client
 
-__all__ = ["MAX_CONNECTIONS", "ClassicFactory", "Dialect"]
+__all__ = ["MAX_CONNECTIONS", "ClassicFactory", "Conduct"]
 
-Dialect: TypeAlias = Callable[[Conversation, Connect], Coroutine[Any, Any, None]]
+Conduct: TypeAlias = Callable[[Conversation, Connect], Coroutine[Any, Any, None]]
 """Holds a conversation; what it is given besides makes a client for who is at the other end."""
 
 MAX_CONNECTIONS: Final = 100
@@ -25,7 +25,7 @@ MAX_CONNECTIONS: Final = 100
 
 
 class ClassicFactory(Factory):
-    """Has a dialect spoken on each connection.
+    """Has a dialect spoken on each connection, as `conduct` knows how to.
 
     `connect` makes a client, logged in as the one for whom the dialect speaks, and known to be behind the connection of a
     conversation.
@@ -37,13 +37,13 @@ class ClassicFactory(Factory):
     def __init__(
         self,
         clock: IReactorTime,
-        dialect: Dialect,
+        conduct: Conduct,
         connect: Callable[[Conversation], Deferred[Client]],
         *,
         max_connections: int = MAX_CONNECTIONS,
     ) -> None:
         self._clock = clock
-        self._dialect = dialect
+        self._conduct = conduct
         self._connect = connect
         self._max_connections = max_connections
         self._open: set[Conversation] = set()
@@ -73,6 +73,6 @@ class ClassicFactory(Factory):
     async def _hold(self, conversation: Conversation) -> None:
         self._open.add(conversation)
         try:
-            await self._dialect(conversation, partial(self._connect, conversation))
+            await self._conduct(conversation, partial(self._connect, conversation))
         finally:
             self._open.discard(conversation)

@@ -40,10 +40,13 @@ from sockserv.trust.identities_file import (
 )
 from sockserv.trust.origin import PeerCertificate
 
-__all__ = ["ADMIN", "IdentityStore", "owner_entry"]
+__all__ = ["ADMIN", "CLASSIC", "IdentityStore", "owner_entry"]
 
 ADMIN: Final = "admin"
 """The permission to change the identities."""
+
+CLASSIC: Final = "classic"
+"""How somebody is logged in by an endpoint alone."""
 
 _TOKEN_BYTES = 32
 _BLINDING_KEY: Final = secrets.token_bytes(32)
@@ -157,10 +160,19 @@ class IdentityStore:
         except FieldError:
             return None
 
+    def behind(self, name: str, dialect: str) -> Identity | None:
+        """The identity of this name, for whoever speaks a dialect that knows no logins, but was set to be spoken by them."""
+        for entry in self.entries():
+            if entry.name == name:
+                return entry.grants.identity(name, Login(CLASSIC, dialect))
+        return None
+
     def current(self, identity: Identity, now: datetime) -> Identity | None:
         """What has become of somebody who is logged in; None when they, or what they came in by, are gone or expired."""
         if identity.login is None:
             return None
+        if identity.login.method == CLASSIC:
+            return self.behind(identity.name, identity.login.credential)
         held = self._known.by_login.get((identity.name, identity.login))
         if held is None or (held.expires is not None and held.expires <= now):
             return None

@@ -9,7 +9,7 @@ from typing import Any
 from twisted.internet.protocol import Protocol, connectionDone
 from twisted.python.failure import Failure
 
-from sockserv.classic.serving import MAX_CONNECTIONS, ClassicFactory, Dialect
+from sockserv.classic.serving import MAX_CONNECTIONS, ClassicFactory, Conduct
 from sockserv.services import Service
 from sockserv.testing import OWNER, Link, MemoryServer
 from sockserv.trust import Identity
@@ -38,7 +38,7 @@ class Talk:
 
     def __init__(
         self,
-        dialect: Dialect,
+        conduct: Conduct,
         services: Iterable[Service],
         *,
         identity: Identity = OWNER,
@@ -47,7 +47,7 @@ class Talk:
         self.memory = MemoryServer(services)
         self.factory = ClassicFactory(
             self.memory.clock,
-            dialect,
+            conduct,
             lambda conversation: self.memory.start_connecting(identity),
             max_connections=max_connections,
         )

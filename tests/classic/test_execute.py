@@ -215,6 +215,17 @@ def test_who_does_not_wait_for_the_answer(talk: Talk, shell: Shell) -> None:
     assert shell.texts == ["first", "secondthird"]
 
 
+@pytest.mark.parametrize("method", ["GET", "POST", "OPTIONS"])
+def test_what_a_browser_sends_is_never_run(talk: Talk, shell: Shell, method: str) -> None:
+    """A page that somebody on this machine looks at can have their browser send this to a port of it."""
+    client = talk.connect()
+    request = f"{method} /{'x' * 600} HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\ntouch /tmp/here\n".encode()
+    talk.say(client, request[:580], request[580:])
+    talk.memory.advance(0.1)
+    assert client.is_over
+    assert shell.texts == []
+
+
 def test_who_sends_no_more_gets_the_answer(talk: Talk) -> None:
     client = talk.connect()
     talk.say(client, b"ls")
