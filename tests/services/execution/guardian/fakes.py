@@ -112,7 +112,7 @@ class FakeGuardian:
         self._decoded = 0
         self.open_files = open_files
         self.link: Any = FakeSocket()
-        self.is_killed = False
+        self.kills = 0
         self.is_gone = False
         """Whether a killed one has ended."""
 
@@ -138,10 +138,10 @@ class FakeGuardian:
         self._reactor.turn()
 
     def kill(self) -> None:
-        self.is_killed = True
+        self.kills += 1
 
     def is_over(self) -> bool:
-        return self.is_killed and self.is_gone
+        return self.kills > 0 and self.is_gone
 
 
 class Guardians:
