@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 
 from sockserv.execution.arguments import Command
 from sockserv.execution.errors import Refused
@@ -15,6 +16,7 @@ from sockserv.services.execution.policy.accounts import AccountFacts, Accounts, 
 from sockserv.services.execution.policy.commands import NamedCommand
 from sockserv.services.execution.policy.configuration import Configuration
 from sockserv.services.execution.policy.environment import own_environment
+from sockserv.services.execution.policy.reach import warnings_about
 from sockserv.services.execution.policy.rules import (
     ANY,
     SHELL,
@@ -22,6 +24,7 @@ from sockserv.services.execution.policy.rules import (
     no_rule,
     program_terms,
     rules_of,
+    why_allowed,
 )
 from sockserv.services.execution.policy.terms import Terms, refuse, smaller
 from sockserv.services.execution.policy.validity import check_command
@@ -68,16 +71,32 @@ class ExecutionPolicy:
         self, identity: Identity, command: Command, in_thread: InThread
     ) -> Explanation:
         """What `decide` would say, and why; raises `InvalidArgument` only."""
+        # First, so that nothing is asked for what nobody could run.
+        check_command(command)
+        warnings = await self._warnings(identity, in_thread)
         try:
             decision = await self.decide(identity, command, in_thread)
         except Refused as refused:
-            return Explanation(allowed=False, rule=refused.details["rule"], why=refused.message)
+            rule, why = refused.details["rule"], refused.message
+            return Explanation(allowed=False, rule=rule, why=why, warnings=warnings)
         return Explanation(
             allowed=True,
             rule=decision.rule,
-            why=f"the rule {decision.rule} allows it",
+            why=why_allowed(decision.rule, identity),
             argv=decision.program.argv,
+            warnings=warnings,
         )
+
+    async def _warnings(self, identity: Identity, in_thread: InThread) -> tuple[str, ...]:
+        configuration = self._configuration()
+        rules = rules_of(identity, configuration)
+        folder = None
+        if self._folder_of is not None:
+            with suppress(FilesError):
+                folder = self._folder_of(identity)
+        own = self._accounts.own
+        found: tuple[str, ...] = await in_thread(warnings_about, rules, configuration, own, folder)
+        return found
 
     async def _terms(
         self,

@@ -15,7 +15,7 @@ from sockserv.services.execution.policy.environment import Names
 from sockserv.services.execution.policy.terms import NO_RULE, Terms, refuse
 from sockserv.trust.identities import EVERYTHING, Identity
 
-__all__ = ["ANY", "SHELL", "free_terms", "no_rule", "program_terms", "rules_of"]
+__all__ = ["ANY", "SHELL", "free_terms", "no_rule", "program_terms", "rules_of", "why_allowed"]
 
 ANY: Final = "any"
 """Allows every program, with any arguments."""
@@ -75,3 +75,14 @@ def no_rule(
             NO_RULE, f"{word} is not looked for: write {near}, as the rule of {identity.name} does"
         )
     refuse(NO_RULE, f"no rule of {identity.name} allows {word[:200]!r}; what may be run is {told}")
+
+
+def why_allowed(rule: str, identity: Identity) -> str:
+    """Why a rule that fits allows what was asked for."""
+    if rule == ANY:
+        return f"{identity.name} may run every program"
+    if rule == SHELL:
+        return f"{identity.name} may run every program, and every text in a shell"
+    if rule.startswith("/"):
+        return f"{identity.name} may run {rule} with any arguments"
+    return f"{identity.name} may run the command {rule}, which takes these values"
