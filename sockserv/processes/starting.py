@@ -92,10 +92,7 @@ def _spawn(launch: Launch, descriptors: tuple[int, int, int]) -> int:
             setsigdef=_CHANGED_SIGNALS,
         )
 
-    try:
-        os.chdir(launch.directory)
-    except OSError as error:
-        raise StartError(error.errno, "directory") from error
+    _step("directory", os.chdir, launch.directory)
     try:
         return _try_paths(launch, spawn)
     except NotImplementedError:
@@ -106,12 +103,10 @@ def _spawn(launch: Launch, descriptors: tuple[int, int, int]) -> int:
 
 def _fork(launch: Launch, descriptors: tuple[int, int, int]) -> int:
     """The way that can do everything: a copy of this process becomes the program, or tells what keeps it from that."""
-    reading, writing = os.pipe()  # both closed by exec, so that nothing comes when all is well
+    # Both are closed by exec, so nothing comes when all is well.
+    reading, writing = _step("process", os.pipe)
     try:
-        try:
-            process = os.fork()
-        except OSError as error:
-            raise StartError(error.errno, "process") from error
+        process = _step("process", os.fork)
         if process == 0:
             _become(launch, descriptors, writing)
     finally:
@@ -155,6 +150,8 @@ def _step(what: str, function: Callable[..., T], *args: object) -> T:
         return function(*args)
     except OSError as error:
         raise StartError(error.errno, what) from error
+    except ValueError as error:  # a NUL in a path
+        raise StartError(errno.EINVAL, what) from error
 
 
 def _lead_session(launch: Launch, descriptors: tuple[int, int, int]) -> None:
