@@ -8,6 +8,7 @@ from typing import NoReturn
 import attrs
 
 from sockserv.execution.arguments import ResourceLimits
+from sockserv.execution.usage import CommandUsage
 from sockserv.services.execution.policy.environment import Names
 from sockserv.services.execution.policy.parameters import (
     Parameter,
@@ -53,6 +54,15 @@ class NamedCommand:
     def usage(self) -> str:
         """How it is called: `flash PORT IMAGE [SPEED]`."""
         return " ".join((self.name, *(parameter.usage for parameter in self.parameters)))
+
+    def as_usage(self) -> CommandUsage:
+        """What its callers are told of it."""
+        return CommandUsage(
+            rule=self.name,
+            usage=self.usage,
+            description=self.description,
+            parameters=tuple(parameter.as_usage() for parameter in self.parameters),
+        )
 
     @property
     def has_paths(self) -> bool:

@@ -14,6 +14,7 @@ from typing import Final, Protocol
 
 import attrs
 
+from sockserv.execution.usage import ParameterUsage
 from sockserv.files.errors import FilesError
 from sockserv.files.names import components
 from sockserv.services.execution.policy.patterns import Pattern
@@ -117,7 +118,7 @@ class Text:
             raise WrongValue(f"expected {self}, not {_shown(value)}")
 
     def __str__(self) -> str:
-        return f"a text that fits {self.pattern.text}"
+        return f"a text of at most {self.max_length} characters that fits {self.pattern.text}"
 
 
 class Expected(StrEnum):
@@ -235,6 +236,15 @@ class Parameter:
         if self.is_repeated:
             return f"[{name}]..." if self.min_count == 0 else f"{name}..."
         return name if self.default is None else f"[{name}]"
+
+    def as_usage(self) -> ParameterUsage:
+        """What callers are told of it."""
+        takes = str(self.kind)
+        if self.is_repeated:
+            takes += f", {self.min_count} to {self.max_count} times"
+        return ParameterUsage(
+            name=self.name, takes=takes, default=self.default, description=self.description
+        )
 
     def check(self, value: str) -> None:
         """Raises `WrongValue` for a value that it does not take."""

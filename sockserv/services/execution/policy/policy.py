@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 
 from sockserv.execution.arguments import Command
 from sockserv.execution.errors import Refused
 from sockserv.execution.outcome import Explanation
 from sockserv.execution.shown import in_one_line
+from sockserv.execution.usage import CommandUsage
 from sockserv.files.errors import FilesError
 from sockserv.services.execution.child import Program
 from sockserv.services.execution.deciding import Decision
@@ -24,6 +25,7 @@ from sockserv.services.execution.policy.rules import (
     no_rule,
     program_terms,
     rules_of,
+    usages_of,
     why_allowed,
 )
 from sockserv.services.execution.policy.terms import Terms, refuse, smaller
@@ -86,6 +88,11 @@ class ExecutionPolicy:
             argv=decision.program.argv,
             warnings=warnings,
         )
+
+    def usages(self, identity: Identity) -> Sequence[CommandUsage]:
+        """What an identity may run, and how each of that is used."""
+        configuration = self._configuration()
+        return tuple(usages_of(rules_of(identity, configuration), configuration))
 
     async def _warnings(self, identity: Identity, in_thread: InThread) -> tuple[str, ...]:
         configuration = self._configuration()

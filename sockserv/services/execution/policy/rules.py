@@ -6,16 +6,27 @@ its path, `any`, `shell`.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Final, NoReturn
 
 from sockserv.execution.arguments import Command
+from sockserv.execution.usage import CommandUsage
 from sockserv.services.execution.policy.accounts import DEFAULT_SHELL, AccountFacts
 from sockserv.services.execution.policy.configuration import Configuration
 from sockserv.services.execution.policy.environment import Names
 from sockserv.services.execution.policy.terms import NO_RULE, Terms, refuse
 from sockserv.trust.identities import EVERYTHING, Identity
 
-__all__ = ["ANY", "SHELL", "free_terms", "no_rule", "program_terms", "rules_of", "why_allowed"]
+__all__ = [
+    "ANY",
+    "SHELL",
+    "free_terms",
+    "no_rule",
+    "program_terms",
+    "rules_of",
+    "usages_of",
+    "why_allowed",
+]
 
 ANY: Final = "any"
 """Allows every program, with any arguments."""
@@ -86,3 +97,18 @@ def why_allowed(rule: str, identity: Identity) -> str:
     if rule.startswith("/"):
         return f"{identity.name} may run {rule} with any arguments"
     return f"{identity.name} may run the command {rule}, which takes these values"
+
+
+def usages_of(rules: tuple[str, ...], configuration: Configuration) -> Iterator[CommandUsage]:
+    """What the rules allow; nothing for a command that is not there."""
+    for rule in rules:
+        if rule == ANY:
+            usage = "PROGRAM [ARGUMENT]..."
+            yield CommandUsage(rule=rule, usage=usage, description="Any program")
+        elif rule == SHELL:
+            description = "Any program, and any text in a shell"
+            yield CommandUsage(rule=rule, usage="--shell TEXT", description=description)
+        elif rule.startswith("/"):
+            yield CommandUsage(rule=rule, usage=f"{rule} [ARGUMENT]...")
+        elif rule in configuration.commands:
+            yield configuration.commands[rule].as_usage()

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from sockserv.execution.arguments import ResourceLimits, Terminal
 from sockserv.execution.errors import Refused
+from sockserv.execution.usage import CommandUsage, ParameterUsage
 from sockserv.services.execution.policy import ExecutionPolicy
 from sockserv.services.execution.policy.configuration import parse_configuration
 from tests.services.execution.policy.kit import GUEST, OWNER, Asked, FakeAccounts, alice
@@ -131,13 +132,19 @@ def test_what_is_run(argv: tuple[str, ...], run: tuple[str, ...]) -> None:
         (("flash", "1", "a", "FAST"), "flash: speed: expected fast or -1"),
         (("flash", "port=1", "name=a"), "flash: port: expected a whole number"),
         (("free", "a\nb"), "free: word: expected one line"),
-        (("free", "--x"), "free: word: expected a text that fits [^x]*, not '--x'"),
+        (
+            ("free", "--x"),
+            "free: word: expected a text of at most 256 characters that fits [^x]*, not '--x'",
+        ),
         (("joined", "-a", "b"), "joined: a: a value that begins with - is refused"),
         (("joined", "", "-b"), "joined: b: a value that begins with - is refused"),
         (("joined", "", "b"), "joined: '-b' would be an option; use another value"),
         (("many",), "many: 0 values were given; it is used so: many FILES..."),
         (("many", "a", "b", "c", "d"), "many: files: takes at most 3 values; it is used so: many"),
-        (("many", "a", "b!"), "many: files: expected a text that fits \\w+, not 'b!'"),
+        (
+            ("many", "a", "b!"),
+            "many: files: expected a text of at most 256 characters that fits \\w+, not 'b!'",
+        ),
         (("some", *["a"] * 4095), "some: files: takes at most 3 values"),
     ],
 )
@@ -319,3 +326,30 @@ def test_any_values_are_taken_as_they_are_or_refused(values: list[str]) -> None:
         if name != "free":
             # What was not written as an option is none.
             assert sum(word.startswith("-") for word in argv) == (2 if name == "flash" else 0)
+
+
+# What somebody may run
+
+
+def test_what_somebody_may_run() -> None:
+    question = asked("flash", "/bin/df", "any", "shell", "gone", "many")
+    flash, program, everything, shell, many = question.policy.usages(question.identity)
+    assert flash == CommandUsage(
+        rule="flash",
+        usage="flash PORT NAME [SPEED]",
+        parameters=(
+            ParameterUsage(name="port", takes="a whole number from -2 to 70"),
+            ParameterUsage(name="name", takes="a text of at most 10 characters that fits .*"),
+            ParameterUsage(name="speed", takes="fast or -1", default="fast"),
+        ),
+    )
+    assert (program.rule, program.usage) == ("/bin/df", "/bin/df [ARGUMENT]...")
+    assert (everything.usage, shell.usage) == ("PROGRAM [ARGUMENT]...", "--shell TEXT")
+    assert (
+        many.parameters[0].takes == "a text of at most 256 characters that fits \\w+, 1 to 3 times"
+    )
+
+
+def test_the_owner_may_run_all_of_it() -> None:
+    usages = asked().policy.usages(OWNER)
+    assert [usage.rule for usage in usages] == ["any", "shell", *NAMES]
