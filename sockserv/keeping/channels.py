@@ -124,7 +124,7 @@ class InputQueue:
 
     def give(self, data: bytes) -> None:
         """Add bytes to what waits for the job."""
-        if self.is_open and not self._is_ending:
+        if data and self.is_open and not self._is_ending:
             self._waiting.append(memoryview(data))
             self._waiting_bytes += len(data)
 
