@@ -155,3 +155,42 @@ def test_cleaning_up_may_take_half_a_second(signals: Signals, is_done: bool) -> 
     else:
         with pytest.raises(EndedBySignal):
             Runner(reactor, catch=signals.catch).run(work())
+
+
+def test_the_work_may_take_care_of_a_signal(signals: Signals) -> None:
+    seen = []
+    waiting: Deferred[None] = Deferred()
+    reactor = Reactor(
+        signals.send(signal.SIGINT),
+        signals.send(signal.SIGINT),
+        lambda: runner.on_signal(signal.SIGINT, None),
+        signals.send(signal.SIGINT),
+    )
+    runner = Runner(reactor, catch=signals.catch)
+
+    async def work() -> None:
+        runner.on_signal(signal.SIGINT, lambda: seen.append("INT"))
+        await waiting
+
+    with pytest.raises(EndedBySignal):
+        runner.run(work())
+    assert seen == ["INT", "INT"]
+
+
+def test_a_signal_that_ends_nothing(signals: Signals) -> None:
+    seen = []
+    waiting: Deferred[None] = Deferred()
+    reactor = Reactor(
+        signals.send(signal.SIGWINCH),
+        lambda: runner.on_signal(signal.SIGWINCH, None),
+        signals.send(signal.SIGWINCH),
+        lambda: waiting.callback(None),
+    )
+    runner = Runner(reactor, catch=signals.catch)
+
+    async def work() -> None:
+        runner.on_signal(signal.SIGWINCH, lambda: seen.append("WINCH"))
+        await waiting
+
+    runner.run(work())
+    assert seen == ["WINCH"]

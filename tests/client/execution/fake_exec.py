@@ -214,6 +214,10 @@ class Kept:
         for one in waiting:
             one.callback(None)
 
+    async def feed(self, body: Body) -> None:
+        async for piece in body:
+            self.stdin += piece
+
     async def ended(self) -> Outcome:
         while self.outcome is None:
             waiting: Deferred[None] = Deferred(self.waiting.remove)
@@ -299,10 +303,12 @@ class FakeExecution(Service):
             raise OutputGone(f"it has written {len(kept.stdout)} bytes")
         await call.send(kept.stdout[call.args.stdout_offset :], stream=1)
         await call.send(kept.stderr[call.args.stderr_offset :], stream=2)
-        if call.args.stdin:
-            async for piece in call.body:
-                kept.stdin += piece
-        return await kept.ended()
+        feeding = Deferred.fromCoroutine(kept.feed(call.body)) if call.args.stdin else None
+        try:
+            return await kept.ended()
+        finally:
+            if feeding is not None:
+                feeding.addErrback(lambda failure: None).cancel()
 
     @operation("exec.wait", args=JobArguments, permission="exec")
     async def wait(self, call: Call[JobArguments]) -> Outcome:
