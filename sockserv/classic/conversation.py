@@ -58,8 +58,9 @@ class Conversation(Protocol):
         self._holding: Deferred[None] | None = None
 
     def __repr__(self) -> str:
-        peer = None if self.transport is None else self.transport.getPeer()
-        return f"<classic conversation with {peer}>"
+        peer: Any = None if self.transport is None else self.transport.getPeer()
+        where = f"{peer.host} port {peer.port}" if hasattr(peer, "port") else "a local socket"
+        return f"<classic conversation with {where}>"
 
     async def receive(self, *, timeout_seconds: float | None = None) -> bytes:
         """The next bytes, as many as have come at once; `b""` when the other side will send no more.

@@ -14,7 +14,6 @@ from sockserv.classic.conversation import Conversation, Hangup
 from sockserv.classic.inside import Connect
 from sockserv.client import Client
 from sockserv.errors import CallError, GoodbyeCode, ProtocolError, SockservError
-from sockserv.files.arguments import ALWAYS, NEVER
 from sockserv.files.errors import RefusedName
 from sockserv.wire.framing import FramePart, FrameReader, Prefix
 
@@ -80,29 +79,26 @@ class Uploads:
                     await conversation.send(_refusal(error.message))
                 else:
                     # An upload has no answer, in which it could be said.
-                    self._log.warn("{who}: not stored: {why}", who=conversation, why=error)
+                    self._log.warn(
+                        "{who}: an upload was refused: {why}", who=conversation, why=error
+                    )
                     await requests.skip()
 
     async def _put(
         self, request: _Request, part: FramePart[_Request], requests: _Requests, client: Client
     ) -> None:
-        arguments = {
-            "path": _bare(request.filename),
-            "size": request.filesize,
-            "overwrite": ALWAYS if self.overwrite else NEVER,
-        }
-        call = await client.open("files.put", arguments)
-        try:
-            while True:
-                if part.body:
-                    await call.send(part.body)
-                if not part.remaining:
-                    break
-                part = await requests.more()
-            call.end()
-            await call.result()
-        finally:
-            call.cancel()  # which means nothing to one that is answered
+        path = _bare(request.filename)
+        parts = [part]
+
+        async def read() -> bytes:
+            # Parts without content come where a piece ends with a header.
+            while parts or requests.left:
+                piece = parts.pop() if parts else await requests.more()
+                if piece.body:
+                    return piece.body
+            return b""
+
+        await client.files.put_stream(read, path, overwrite=self.overwrite)
 
 
 async def _get(request: _Request, conversation: Conversation, client: Client) -> None:
@@ -168,7 +164,8 @@ class _Requests:
             prefix=_INT,
         )
         self._parts: Iterator[FramePart[_Request]] = iter(())
-        self._left = 0
+        self.left = 0
+        """How much of the request that was begun is still to come, in bytes."""
 
     async def next(self) -> FramePart[_Request] | None:
         """The first part of the next request; None when there are no more. Raises `ProtocolError`, and `Hangup`."""
@@ -178,18 +175,18 @@ class _Requests:
         """The next part of a request that is not whole. Raises `Hangup` when it will never be."""
         part = await self._next(timeout_seconds=_SILENCE_SECONDS)
         if part is None:
-            raise Hangup(f"the connection ended {self._left} bytes before the end of a file")
+            raise Hangup(f"the connection ended {self.left} bytes before the end of a file")
         return part
 
     async def skip(self) -> None:
         """Take the rest of a request that is not wanted."""
-        while self._left:
+        while self.left:
             await self.more()
 
     async def _next(self, *, timeout_seconds: float | None) -> FramePart[_Request] | None:
         while True:
             for part in self._parts:
-                self._left = part.remaining
+                self.left = part.remaining
                 return part
             if not self._reader.is_between_frames:
                 timeout_seconds = _SILENCE_SECONDS
