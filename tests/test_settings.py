@@ -11,7 +11,14 @@ import pytest
 from sockserv.endpoints import TcpEndpoint, UnixEndpoint
 from sockserv.errors import ConfigError, StateError
 from sockserv.limits import Limits
-from sockserv.settings import AuditSettings, FilesSettings, load, load_file
+from sockserv.settings import (
+    AuditSettings,
+    ClassicSettings,
+    Dialect,
+    FilesSettings,
+    load,
+    load_file,
+)
 
 
 @pytest.fixture
@@ -193,3 +200,65 @@ def test_a_folder_in_its_place(tmp_path: Path) -> None:
 def test_a_wrong_argument_is_named() -> None:
     with pytest.raises(ConfigError, match=r"^tcp:7700: without an interface"):
         load(listen=["tcp:7700"], environ={})
+
+
+class TestClassic:
+    HERE = "tcp:1:interface=127.0.0.1"
+
+    def test_all_of_it(self, config: Path) -> None:
+        config.write_text(
+            f"""
+            [classic]
+            echo = "{self.HERE}"
+            exec = "unix:exec.sock:mode=660"
+            put = "tcp:3:interface=0.0.0.0"
+            identity = "lab"
+            encoding = "utf-8"
+            transcode = true
+            overwrite = false
+            allow_remote = true
+            """
+        )
+        assert load_file(config).classic == ClassicSettings(
+            endpoints={
+                Dialect.ECHO: TcpEndpoint(port=1, interface=IPv4Address("127.0.0.1")),
+                Dialect.EXEC: UnixEndpoint(path=config.parent / "exec.sock", mode=0o660),
+                Dialect.PUT: TcpEndpoint(port=3, interface=IPv4Address("0.0.0.0")),
+            },
+            identity="lab",
+            encoding="utf-8",
+            transcode=True,
+            overwrite=False,
+            allow_remote=True,
+        )
+
+    def test_arguments_come_first(self, config: Path) -> None:
+        config.write_text(f'[classic]\necho = "{self.HERE}"\nput = "{self.HERE}"\nidentity = "lab"')
+        classic = load(
+            config=config, classic={Dialect.PUT: "unix:/p"}, classic_identity="bench", environ={}
+        ).classic
+        assert classic.endpoints == {
+            Dialect.ECHO: TcpEndpoint(port=1, interface=IPv4Address("127.0.0.1")),
+            Dialect.PUT: UnixEndpoint(path=Path("/p")),
+        }
+        assert classic.identity == "bench"
+
+    @pytest.mark.parametrize(
+        ("content", "message"),
+        [
+            ('echo = "nonsense"', "classic.echo: nonsense: 'nonsense' is not a kind of endpoint"),
+            ('echo = "tcp:1:interface=0.0.0.0"', "0.0.0.0 is not loopback"),
+            ('echo = ":1"', "the tutorial's clients know no TLS"),
+            (f'exec = "{HERE}"', "exec needs somebody on whose behalf"),
+            (f'exec_low = "{HERE}"', "exec_low needs somebody on whose behalf"),
+            (f'put = "{HERE}"', "put needs somebody on whose behalf"),
+            ('encoding = "klingon"', "classic.encoding: unknown encoding: klingon"),
+            ("overwrite = 1", "classic.overwrite"),
+            ('chta = "udp:1"', "chta"),
+        ],
+    )
+    def test_a_mistake_is_named(self, config: Path, content: str, message: str) -> None:
+        config.write_text(f"[classic]\n{content}")
+        with pytest.raises(ConfigError) as raised:
+            load_file(config)
+        assert message in str(raised.value)

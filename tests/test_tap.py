@@ -42,6 +42,24 @@ def test_all_options(tmp_path: Path) -> None:
     assert settings.files.root == Path("/r")
 
 
+def test_classic_options() -> None:
+    classic = parse(
+        "--classic-echo=unix:/a",
+        "--classic-exec-low=unix:/b",
+        "--classic-exec=unix:/c",
+        "--classic-put=unix:/d",
+        "--classic-identity=lab",
+    ).settings.classic
+    urls = {str(dialect): endpoint.url for dialect, endpoint in classic.endpoints.items()}
+    assert urls == {
+        "echo": "unix:///a",
+        "exec_low": "unix:///b",
+        "exec": "unix:///c",
+        "put": "unix:///d",
+    }
+    assert classic.identity == "lab"
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
