@@ -104,7 +104,7 @@ class Trees:
         gone = [tree for tree in self._trees.values() if self._is_gone(tree)]
         for tree in gone:
             self._remove(tree)
-        if not self._trees:
+        if self._owners and not self._trees:
             self._kill_strays()
         return [tree.key for tree in gone]
 
