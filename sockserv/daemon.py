@@ -11,6 +11,7 @@ import resource
 from collections.abc import Iterable, Sequence
 from contextlib import ExitStack, suppress
 from datetime import UTC, datetime
+from pathlib import Path
 from shlex import quote
 from typing import TYPE_CHECKING, Any
 
@@ -28,15 +29,26 @@ from sockserv.server import Server
 from sockserv.services import Service as CallService
 from sockserv.services.admin import Admin, Reachable
 from sockserv.services.echo import Echo
+from sockserv.services.execution.policy import ExecutionPolicy
+from sockserv.services.execution.policy.service import Rules
+from sockserv.services.execution.policy.store import CommandStore
 from sockserv.services.files import Files, FilesSweeper
+from sockserv.services.files.folders import Folders
 from sockserv.settings import Settings
-from sockserv.state import AUDIT_FOLDER, FILES_FOLDER, IDENTITIES_FILE, HeldState, StateDirectory
+from sockserv.state import (
+    AUDIT_FOLDER,
+    COMMANDS_FILE,
+    FILES_FOLDER,
+    IDENTITIES_FILE,
+    HeldState,
+    StateDirectory,
+)
 from sockserv.trust.audit.log import AuditLog, OnFailure
 from sockserv.trust.audit.thread import OneThread
 from sockserv.trust.audit.writer import AuditWriter
 from sockserv.trust.portal import identity_authenticator
 from sockserv.trust.store import IdentityStore, owner_entry
-from sockserv.trust.watching import IdentityWatch
+from sockserv.trust.watching import FileWatch, IdentityWatch
 from sockserv.urls import ServerUrl
 
 if TYPE_CHECKING:
@@ -61,6 +73,7 @@ class _Held:
     audit: AuditLog
     server: Server
     watch: IdentityWatch
+    commands: FileWatch
     sweeper: FilesSweeper
     dialects: Dialects | None
 
@@ -68,10 +81,10 @@ class _Held:
 class Daemon(Service):
     """A server for its owner, and for the identities of a file in its state directory. Making one touches nothing.
 
-    `startService` raises `StateError` when the directory cannot be taken, `EditedFileError` when that file cannot be
-    used, `ListenError` when an address cannot be listened on and `CertificateError` when a certificate cannot be shown
-    there; nothing is left behind then, once the reactor has had a turn. Sockets and files are made by the account that
-    the process has at that time, which under `twistd --uid` is the one it changes to.
+    `startService` raises `StateError` when the directory cannot be taken, `EditedFileError` when that file, or that of the
+    commands, cannot be used, `ListenError` when an address cannot be listened on and `CertificateError` when a certificate
+    cannot be shown there; nothing is left behind then, once the reactor has had a turn. Sockets and files are made by the
+    account that the process has at that time, which under `twistd --uid` is the one it changes to.
 
     The Deferred of `stopService` fires when the running calls have ended or were cut.
     """
@@ -119,7 +132,9 @@ class Daemon(Service):
                 in_thread=self._identities_thread,
             )
             files = self._make_files()
-            server = self._make_server([Echo(), files, admin], identities, audit)
+            policy, commands = self._make_policy(state)
+            services = [Echo(), files, admin, Rules(policy)]
+            server = self._make_server(services, identities, audit)
             undo.callback(lambda: server.stop().addErrback(self._log_failure))
             listeners = Listeners(
                 self._reactor,
@@ -139,8 +154,9 @@ class Daemon(Service):
             state.announce(listeners.local_urls)
             undo.pop_all()
         watch.start()
+        commands.start()
         sweeper.start()
-        self._held = _Held(state, audit, server, watch, sweeper, dialects)
+        self._held = _Held(state, audit, server, watch, commands, sweeper, dialects)
         self.running = True
         self._say_what_to_do(listeners.addresses)
 
@@ -162,6 +178,7 @@ class Daemon(Service):
             ended.addCallback(lambda _: dialects.close())
         # Who is revoked while the last calls end is cut off as ever.
         ended.addCallback(lambda _: held.watch.stop())
+        ended.addCallback(lambda _: held.commands.stop())
         ended.addCallback(lambda _: self._identities_thread.stop())
         ended.addCallback(lambda _: held.audit.close())
         ended.addCallback(lambda _: self._audit_thread.stop())
@@ -202,10 +219,27 @@ class Daemon(Service):
             on_failure=OnFailure(settings.on_failure),
         )
 
+    def _make_policy(self, state: HeldState) -> tuple[ExecutionPolicy, FileWatch]:
+        """What decides who may run what, and what looks for changes of that. Raises `EditedFileError`."""
+        store = CommandStore(state.path / COMMANDS_FILE)
+        policy = ExecutionPolicy(
+            configuration=lambda: store.configuration,
+            folder_of=Folders(self._files_root).of,
+            time_zone=os.environ.get("TZ"),
+        )
+        watch = FileWatch(
+            self._reactor, store.refresh, what="the commands", in_thread=self._identities_thread
+        )
+        return policy, watch
+
+    @property
+    def _files_root(self) -> Path:
+        return self._settings.files.root or self._settings.state.path / FILES_FOLDER
+
     def _make_files(self) -> Files:
         settings = self._settings.files
         return Files(
-            settings.root or self._settings.state.path / FILES_FOLDER,
+            self._files_root,
             quota_bytes=settings.quota_bytes,
             rate_bytes_per_second=settings.rate_bytes_per_second,
             partial_expiry_seconds=settings.partial_expiry_seconds,

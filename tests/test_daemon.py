@@ -205,18 +205,20 @@ class TestItDoesNotStart:
         held.close()
 
     @pytest.mark.parametrize(
-        ("text", "mode", "message"),
+        ("name", "text", "mode", "message"),
         [
-            ("[alice]\necko = true\n", 0o600, "identities.toml line 2: alice.ecko: there is no"),
-            ("", 0o640, r"others can read /.* \(mode 0640\): close it with `chmod 600 /"),
+            ("identities", "[alice]\necko = true\n", 0o600, "line 2: alice.ecko: there is no"),
+            ("identities", "", 0o640, r"others can read /.* \(mode 0640\): close it with `chmod"),
+            ("commands", "[commands.x]\n", 0o600, "line 1: commands.x.argv: is missing"),
+            ("commands", "", 0o640, r"others can read /.* \(mode 0640\): close it with `chmod"),
         ],
     )
-    def test_the_identities_cannot_be_used(
-        self, reactor: Reactor, tmp_path: Path, text: str, mode: int, message: str
+    def test_a_file_that_is_edited_cannot_be_used(
+        self, reactor: Reactor, tmp_path: Path, name: str, text: str, mode: int, message: str
     ) -> None:
         settings = settings_for(tmp_path)
         (tmp_path / "state").mkdir(mode=0o700)
-        file = tmp_path / "state" / "identities.toml"
+        file = tmp_path / "state" / f"{name}.toml"
         file.write_text(text)
         file.chmod(mode)
         with pytest.raises(EditedFileError, match=message):
