@@ -21,6 +21,7 @@ from typing import Any, ClassVar, Final
 import attrs
 import msgspec
 from twisted.internet.defer import Deferred
+from twisted.internet.task import Clock
 
 from sockserv.client import Client, OutgoingCall
 from sockserv.errors import (
@@ -34,6 +35,7 @@ from sockserv.limits import Limits
 from sockserv.services import Operation, Service
 from sockserv.testing.fragments import RandomSizes
 from sockserv.testing.link import Link
+from sockserv.testing.network import MemoryNetwork
 from sockserv.testing.server import MemoryServer
 from sockserv.testing.watching import Watched
 from sockserv.trust import Identity
@@ -68,12 +70,13 @@ class ServiceConformance:
 
     `open_to_all` names the operations that need no permission, on purpose. `patience_seconds` is how
     much time passes on the clock for answers that come slowly, and for handlers that need some to end
-    after a cancellation.
+    after a cancellation. `clock` is what the calls of the next service go by that is made.
     """
 
     examples: ClassVar[Sequence[Example]] = ()
     open_to_all: ClassVar[Collection[str]] = ()
     patience_seconds: ClassVar[float] = 10.0
+    clock = Clock()
 
     def make_service(self) -> Service:
         """A new service, for one check."""
@@ -283,6 +286,8 @@ class _Run:
     def __init__(
         self, checks: ServiceConformance, *, without: str | None = None, link: Link | None = None
     ) -> None:
+        network = MemoryNetwork()
+        checks.clock = network.clock
         self.service = Watched(checks.make_service())
         self._patience_seconds = checks.patience_seconds
         permissions = {
@@ -291,7 +296,7 @@ class _Run:
             if operation.permission not in (None, without)
         }
         identity = Identity("somebody", frozenset(filter(None, permissions)))
-        self._memory = MemoryServer([self.service], limits=_TIGHT)
+        self._memory = MemoryServer([self.service], limits=_TIGHT, network=network)
         self._client: Client = self._memory.connect(identity, link=link, limits=_TIGHT)
 
     def __enter__(self) -> _Run:

@@ -71,8 +71,5 @@ class KeptJobs(Protocol):
     def all(self) -> Iterable[KeptJob]:
         """Those of everybody, the oldest first."""
 
-    def running(self, identity: str | None = None) -> int:
-        """How many run, of one identity or of all."""
-
     def stop(self) -> Deferred[None]:
         """Let go of the jobs, which go on; calls that are attached end with `Unavailable`. Fires when that is done."""
