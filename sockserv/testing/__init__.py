@@ -5,6 +5,12 @@ See docs/testing.md. `sockserv.testing.strategies` needs Hypothesis, and is impo
 
 from sockserv.testing.channel import Channel
 from sockserv.testing.conformance import Example, ServiceConformance, check_service
+from sockserv.testing.datagrams import (
+    DatagramChannel,
+    DatagramLink,
+    DatagramNetwork,
+    MemoryDatagramPort,
+)
 from sockserv.testing.fragments import EVERY_BYTE, RandomSizes
 from sockserv.testing.link import Link, MemoryTransport
 from sockserv.testing.network import Deadlock, Livelock, MemoryEndpoint, MemoryNetwork
@@ -15,6 +21,9 @@ __all__ = [
     "EVERY_BYTE",
     "OWNER",
     "Channel",
+    "DatagramChannel",
+    "DatagramLink",
+    "DatagramNetwork",
     "Deadlock",
     "Example",
     "Frame",
@@ -22,6 +31,7 @@ __all__ = [
     "LeftOver",
     "Link",
     "Livelock",
+    "MemoryDatagramPort",
     "MemoryEndpoint",
     "MemoryNetwork",
     "MemoryServer",

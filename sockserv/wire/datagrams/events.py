@@ -65,6 +65,8 @@ class OutgoingMessage(Struct, eq=False):
     state: DeliveryState = DeliveryState.QUEUED
     copies: int = 0
     """In how many datagrams it is on its way."""
+    sent_at: float = 0.0
+    """When it was sent for the first time."""
     position: int = 0
     """Its place among all messages of the session that were sent."""
 

@@ -56,11 +56,11 @@ class Flight:
         "_in_flight",
         "_jitter",
         "_largest_acked",
-        "_last_sent_at",
         "_late",
         "_loss_at",
         "_random",
         "_waiting_since",
+        "_waits_from",
         "again",
         "in_flight_bytes",
         "is_probe_due",
@@ -82,7 +82,7 @@ class Flight:
         self._in_flight: dict[int, _Sent] = {}
         self._late: dict[int, _Sent] = {}
         self._largest_acked = -1
-        self._last_sent_at = 0.0
+        self._waits_from = 0.0
         self._loss_at: float | None = None
         self._waiting_since = 0.0
         self._doublings = 0
@@ -111,7 +111,7 @@ class Flight:
             self._waiting_since = now
         self._in_flight[counter] = _Sent(now, size_bytes, messages)
         self.in_flight_bytes += size_bytes
-        self._last_sent_at = now
+        self._waits_from = now
         for message in messages:
             message.copies += 1
 
@@ -141,7 +141,7 @@ class Flight:
             self.round_trip.add(now - sent.sent_at, ack.delay_seconds)
         self._largest_acked = max(self._largest_acked, counters[-1])
         self._doublings = 0
-        self._waiting_since = now
+        self._waiting_since = self._waits_from = now
         self._find_lost(now)
         return arrived
 
@@ -187,20 +187,19 @@ class Flight:
         )
         if not self.is_proved:
             patience = min(patience, _MAX_FIRST_PATIENCE_SECONDS)
-        return self._last_sent_at + patience * self._jitter
+        return self._waits_from + patience * self._jitter
 
     def on_timeout(self, now: float) -> None:
         """Time has passed: look for what is lost, or have something sent to hear from the peer."""
+        if self._loss_at is not None and self._loss_at <= now:
+            self._find_lost(now)
         at = self.next_timeout()
         if at is None or at > now:
-            return
-        if self._loss_at is not None:
-            self._find_lost(now)
             return
         self._doublings += 1
         self._jitter = 1.0 + _JITTER * self._random.random()
         # As if it were sent now, even if that has to wait: or this would be due again at once.
-        self._last_sent_at = now
+        self._waits_from = now
         self.is_probe_due = True
         if self._doublings >= _SILENT_DOUBLINGS:
             self.window.on_silence()

@@ -105,7 +105,7 @@ class Outbox:
         self._waiting_bytes += size
         return message
 
-    def take(self, room_bytes: int) -> list[OutgoingMessage]:
+    def take(self, room_bytes: int, now: float) -> list[OutgoingMessage]:
         """The next messages for one datagram, which are sent now."""
         taken: list[OutgoingMessage] = []
         again = self._again
@@ -121,13 +121,13 @@ class Outbox:
         while queue:
             message = queue[0]
             room_bytes -= message.size_bytes
-            if room_bytes < 0 or not self._number(message):
+            if room_bytes < 0 or not self._number(message, now):
                 break
             queue.popleft()
             taken.append(message)
         return taken
 
-    def _number(self, message: OutgoingMessage) -> bool:
+    def _number(self, message: OutgoingMessage, now: float) -> bool:
         """Give a message its number; False if it may not be sent yet."""
         order = self._order
         position = self._next_position
@@ -140,6 +140,7 @@ class Outbox:
         self._numbers[message.stream] = message.number = number
         message.state = DeliveryState.SENT
         message.position = position
+        message.sent_at = now
         self._next_position = position + 1
         order.append(message)
         return True
@@ -155,6 +156,11 @@ class Outbox:
     def next_expiry(self) -> float | None:
         """When the oldest message that was never sent has waited for too long."""
         return self._queue[0].queued_at + self._limits.give_up_seconds if self._queue else None
+
+    @property
+    def waiting_since(self) -> float | None:
+        """When the oldest message was sent that is not acknowledged; None if there is none."""
+        return self._order[0].sent_at if self._order else None
 
     def expire(self, now: float) -> list[OutgoingMessage]:
         """Give up the messages that were not sent in time."""

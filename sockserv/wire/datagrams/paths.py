@@ -34,6 +34,11 @@ class ClientPath:
         self._asked_at = float("-inf")
         self._is_due = False
 
+    @property
+    def is_asking(self) -> bool:
+        """Whether another address than the proved one is being asked."""
+        return self._candidate is not None
+
     def on_datagram(self, address: Any, now: float, *, is_newest: bool, may_answer: bool) -> None:
         """An authentic datagram has come from `address`; `may_answer`: a challenge is not larger than it was."""
         if not is_newest:

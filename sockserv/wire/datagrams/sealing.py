@@ -113,9 +113,9 @@ class Sealer:
 
 
 class Opener:
-    """Reads the datagrams of the other direction."""
+    """Reads the datagrams of the other direction; each has `overhead_bytes` besides its content."""
 
-    __slots__ = ("_cipher", "_kind", "_min_bytes", "_session_id")
+    __slots__ = ("_cipher", "_kind", "_session_id", "overhead_bytes")
 
     def __init__(self, keys: SessionKeys, role: Role) -> None:
         """`role` is that of whoever reads."""
@@ -123,12 +123,12 @@ class Opener:
         self._cipher = None if key is None else AESGCM(key)
         self._kind = int(Kind.PLAIN if key is None else Kind.SEALED)
         self._session_id = keys.session_id
-        self._min_bytes = HEADER.size + (0 if key is None else TAG_BYTES)
+        self.overhead_bytes = HEADER.size + (0 if key is None else TAG_BYTES)
 
     def counter_of(self, datagram: bytes) -> int:
         """The counter of a datagram that may be one of the session; raises `DatagramDropped` if it cannot be."""
         size = len(datagram)
-        if size < self._min_bytes:
+        if size < self.overhead_bytes:
             raise DatagramDropped(DropReason.TOO_SHORT)
         if size > MAX_DATAGRAM_BYTES:
             raise DatagramDropped(DropReason.TOO_LONG)

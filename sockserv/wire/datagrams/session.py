@@ -37,11 +37,9 @@ from sockserv.wire.datagrams.events import (
 from sockserv.wire.datagrams.flight import Flight
 from sockserv.wire.datagrams.incoming import Incoming
 from sockserv.wire.datagrams.layout import (
-    HEADER,
     MAX_ACK_BYTES,
     MAX_CONTENT_BYTES,
     MIN_CLIENT_CONTENT_BYTES,
-    TAG_BYTES,
     TOKEN_BYTES,
     Content,
     Part,
@@ -59,7 +57,7 @@ __all__ = ["MAX_STREAMS", "DatagramSession"]
 MAX_STREAMS: Final = {Role.CLIENT: 1024, Role.SERVER: 65_536}
 """How many streams each role may send in one session: a server speaks for all members of all rooms."""
 
-_CHALLENGE_BYTES: Final = HEADER.size + TAG_BYTES + 1 + TOKEN_BYTES
+_CHALLENGE_BYTES: Final = 1 + TOKEN_BYTES
 _JITTER: Final = 0.1
 
 _SYSTEM_RANDOM: Final = SystemRandom()
@@ -180,7 +178,12 @@ class DatagramSession:
         receipts.add(counter, now, asks_for_ack=content.asks_for_ack)
         self._heard_at = now
         events: list[Event] = []
-        if address != self._address or not self.is_open or content.challenge is not None:
+        if (
+            address != self._address
+            or content.challenge is not None
+            or not self.is_open
+            or self._path.is_asking
+        ):
             self._follow(address, content, len(data), now, is_newest=is_newest, events=events)
         if content.ack is not None:
             arrived = self._flight.acknowledge(content.ack, now)
@@ -213,7 +216,10 @@ class DatagramSession:
                 self._flight.on_new_path()
                 events.append(AddressChanged(address) if was_open else SessionOpened(address))
             path.on_datagram(
-                address, now, is_newest=is_newest, may_answer=size_bytes >= _CHALLENGE_BYTES
+                address,
+                now,
+                is_newest=is_newest,
+                may_answer=size_bytes >= self._opener.overhead_bytes + _CHALLENGE_BYTES,
             )
             return
         if content.challenge is not None:
@@ -279,9 +285,10 @@ class DatagramSession:
         if not self.is_open and not self._is_server:
             return self._began_at + limits.probe_timeout_seconds
         at = self._heard_at + limits.silence_timeout_seconds
-        waiting_since = self._flight.waiting_since
-        if waiting_since is not None:
-            at = min(at, waiting_since + limits.give_up_seconds)
+        for waiting_since in (self._flight.waiting_since, self._outbox.waiting_since):
+            # The second is what counts where the network lets all through but this message.
+            if waiting_since is not None:
+                at = min(at, waiting_since + limits.give_up_seconds)
         return at
 
     def _keepalive_at(self) -> float:
@@ -325,16 +332,16 @@ class DatagramSession:
             self._response = None
             room_bytes -= 1 + TOKEN_BYTES
         is_probe, flight.is_probe_due = flight.is_probe_due, False
-        if is_probe or self._is_ping_due:
+        if self._is_ping_due:
             room_bytes -= 1
         messages: list[OutgoingMessage] = []
         may_tell = receipts.has_news
         if is_probe or (self.is_open and flight.has_room):
             reserved_bytes = MAX_ACK_BYTES if may_tell else 0
-            messages = self._next_messages(room_bytes - reserved_bytes, is_probe=is_probe)
+            messages = self._next_messages(room_bytes - reserved_bytes, now, is_probe=is_probe)
             if not messages and may_tell:
                 # One that leaves no room for it goes without.
-                messages = self._next_messages(room_bytes, is_probe=is_probe)
+                messages = self._next_messages(room_bytes, now, is_probe=is_probe)
                 may_tell = not messages
         asks_for_ack = bool(messages)
         if self._is_ping_due or (is_probe and not messages):
@@ -349,14 +356,16 @@ class DatagramSession:
             return None
         return self._sealed(b"".join(pieces), messages, now, asks_for_ack=asks_for_ack)
 
-    def _next_messages(self, room_bytes: int, *, is_probe: bool) -> list[OutgoingMessage]:
+    def _next_messages(
+        self, room_bytes: int, now: float, *, is_probe: bool
+    ) -> list[OutgoingMessage]:
         messages: list[OutgoingMessage] = []
         if is_probe:
             messages = self._flight.unacknowledged(room_bytes)
             for message in messages:
                 room_bytes -= message.size_bytes
         if self.is_open:
-            messages += self._outbox.take(room_bytes)
+            messages += self._outbox.take(room_bytes, now)
         return messages
 
     def _sealed(
