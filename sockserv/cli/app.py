@@ -30,7 +30,7 @@ _COMMANDS: Final = (
     *("exec", "shell", "jobs", "attach", "wait", "kill"),
     *("ls", "stat", "mkdir", "mv", "rm", "digest", "usage"),
     *("login", "logout", "servers", "whoami"),
-    *("invite", "identities", "revoke"),
+    *("invite", "identities", "revoke", "policy"),
     *("audit", "certificate", "config"),
 )
 """Each is the `command` of the module of its name, which is imported when it is needed."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from secrets import token_hex
-from typing import TYPE_CHECKING, Any, Final, TypeAlias
+from typing import TYPE_CHECKING, Any, Final, TypeAlias, TypeVar
 
 import attrs
 import msgspec
@@ -19,12 +19,15 @@ from sockserv.errors import ConnectionEnded, MessageTooLarge, UnexpectedResult
 from sockserv.execution.arguments import Command
 from sockserv.execution.errors import OutcomeUnknown
 from sockserv.execution.outcome import Explanation, Job, Outcome, Started
+from sockserv.execution.usage import CommandUsage
 
 if TYPE_CHECKING:
     from sockserv.client.client import Client
     from sockserv.net.calls import OutgoingCall
 
 __all__ = ["Completed", "Execution"]
+
+L = TypeVar("L")
 
 AnyCommand: TypeAlias = Sequence[str] | Command
 """The words of a command, or these with all else that there is to say about how it is run."""
@@ -181,15 +184,7 @@ class Execution:
 
     def jobs(self) -> Deferred[list[Job]]:
         """Our jobs that run, and those that are kept; with the permission `admin`, those of everybody."""
-        return Deferred.fromCoroutine(self._jobs())
-
-    async def _jobs(self) -> list[Job]:
-        reply = await self._client.call("exec.jobs")
-        decode = msgspec.json.Decoder(Job).decode
-        try:
-            return [decode(line) for line in reply.body.splitlines()]
-        except (msgspec.DecodeError, UnicodeDecodeError) as error:
-            raise UnexpectedResult(f"the list of jobs is none: {error}") from None
+        return Deferred.fromCoroutine(self._list("exec.jobs", Job))
 
     def wait(self, job: str, *, identity: str | None = None) -> Deferred[Outcome]:
         """How a job ends, when it has ended; `lost` when the connection ends before. Fails with `JobNotFound`."""
@@ -218,6 +213,18 @@ class Execution:
         """What would become of a command; `identity` is who would run it, if not we, which needs the permission `admin`."""
         arguments = arguments_of(_made(command)) | ({"identity": identity} if identity else {})
         return Deferred.fromCoroutine(self._ask("exec.explain", arguments, Explanation))
+
+    def commands(self) -> Deferred[list[CommandUsage]]:
+        """What we may run, and how each of that is used."""
+        return Deferred.fromCoroutine(self._list("exec.commands", CommandUsage))
+
+    async def _list(self, op: str, kind: type[L]) -> list[L]:
+        reply = await self._client.call(op)
+        decode = msgspec.json.Decoder(kind).decode
+        try:
+            return [decode(line) for line in reply.body.splitlines()]
+        except (msgspec.DecodeError, UnicodeDecodeError) as error:
+            raise UnexpectedResult(f"the answer to {op} is no list: {error}") from None
 
     async def _ask_for_end(self, op: str, arguments: dict[str, Any]) -> Outcome:
         try:
