@@ -29,6 +29,7 @@ from sockserv.server import Server
 from sockserv.services import Service as CallService
 from sockserv.services.admin import Admin, Reachable
 from sockserv.services.echo import Echo
+from sockserv.services.execution.assembly import ExecutionAssembly
 from sockserv.services.execution.policy import ExecutionPolicy
 from sockserv.services.execution.policy.service import Rules
 from sockserv.services.execution.policy.store import CommandStore
@@ -40,6 +41,7 @@ from sockserv.state import (
     COMMANDS_FILE,
     FILES_FOLDER,
     IDENTITIES_FILE,
+    JOBS_FOLDER,
     HeldState,
     StateDirectory,
 )
@@ -75,6 +77,7 @@ class _Held:
     watch: IdentityWatch
     commands: FileWatch
     sweeper: FilesSweeper
+    execution: ExecutionAssembly
     dialects: Dialects | None
 
 
@@ -113,6 +116,7 @@ class Daemon(Service):
         self._checkers = tuple(checkers)
         self._audit_thread = audit_thread or OneThread(reactor, name="audit")
         self._identities_thread = identities_thread or OneThread(reactor, name="identities")
+        self._open_files, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
         self._held: _Held | None = None
 
     def startService(self) -> None:
@@ -133,7 +137,10 @@ class Daemon(Service):
             )
             files = self._make_files()
             policy, commands = self._make_policy(state)
-            services = [Echo(), files, admin, Rules(policy)]
+            execution = self._make_execution(policy, identities)
+            undo.callback(lambda: execution.close().addErrback(self._log_failure))
+            self._find_kept_jobs(execution)
+            services = [Echo(), files, admin, Rules(policy), execution.service]
             server = self._make_server(services, identities, audit)
             undo.callback(lambda: server.stop().addErrback(self._log_failure))
             listeners = Listeners(
@@ -156,7 +163,7 @@ class Daemon(Service):
         watch.start()
         commands.start()
         sweeper.start()
-        self._held = _Held(state, audit, server, watch, commands, sweeper, dialects)
+        self._held = _Held(state, audit, server, watch, commands, sweeper, execution, dialects)
         self.running = True
         self._say_what_to_do(listeners.addresses)
 
@@ -171,11 +178,15 @@ class Daemon(Service):
         held.sweeper.stop()
         if held.dialects is not None:
             held.dialects.stop_listening().addErrback(self._log_failure)
+        # While the connections drain, so that each caller learns how its job has ended.
+        jobs_ended = held.execution.end_jobs()
         ended = held.server.stop()
         ended.addErrback(self._log_failure)
         if held.dialects is not None:
             dialects = held.dialects
             ended.addCallback(lambda _: dialects.close())
+        ended.addCallback(lambda _: jobs_ended)
+        ended.addCallback(lambda _: held.execution.close())
         # Who is revoked while the last calls end is cut off as ever.
         ended.addCallback(lambda _: held.watch.stop())
         ended.addCallback(lambda _: held.commands.stop())
@@ -231,6 +242,29 @@ class Daemon(Service):
             self._reactor, store.refresh, what="the commands", in_thread=self._identities_thread
         )
         return policy, watch
+
+    def _make_execution(
+        self, policy: ExecutionPolicy, identities: IdentityStore
+    ) -> ExecutionAssembly:
+        return ExecutionAssembly(
+            self._reactor,
+            policy,
+            self._settings.state.path / JOBS_FOLDER,
+            limits=self._settings.exec,
+            kept_limits=self._settings.kept,
+            identity_of=identities.named,
+            open_files=self._open_files,
+            in_thread=pool_of(self._reactor),
+        )
+
+    def _find_kept_jobs(self, execution: ExecutionAssembly) -> None:
+        try:
+            execution.open()
+        except OSError as error:
+            why = (error.strerror or str(error)).lower()
+            raise StateError(
+                f"the jobs in {self._settings.state.path / JOBS_FOLDER} cannot be read: {why}"
+            ) from error
 
     @property
     def _files_root(self) -> Path:

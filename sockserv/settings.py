@@ -13,10 +13,13 @@ keep_files = 100
 [files]
 root = "/srv/files"
 quota_bytes = 10_000_000_000
+
+[exec]
+max_jobs = 16
 ```
 
 `[limits]` takes the names of `sockserv.limits.Limits`, `[audit]` those of `AuditSettings`, `[files]` those of `FilesSettings`,
-`[classic]` those of `ClassicSettings`, with the dialects as `echo`, `exec_low`, `exec` and `put`. Every key may be absent.
+`[exec]` those of `ExecutionLimits`, `[kept]` those of `KeptLimits`, `[classic]` those of `ClassicSettings`, with the dialects as `echo`, `exec_low`, `exec` and `put`. Every key may be absent.
 A relative path in the file counts from the file's folder. For the state directory the environment variable `SOCKSERV_STATE` comes before the file.
 """
 
@@ -36,7 +39,7 @@ from msgspec import UNSET, UnsetType
 
 from sockserv.endpoints import DEFAULT_ENDPOINT, Endpoint, TlsEndpoint, parse_endpoint
 from sockserv.errors import ConfigError
-from sockserv.limits import Limits
+from sockserv.limits import ExecutionLimits, KeptLimits, Limits
 from sockserv.state import ENVIRONMENT_VARIABLE, StateDirectory
 from sockserv.tables import converted
 
@@ -58,6 +61,7 @@ _RANGES: dict[Any, Any] = {
     float: Annotated[float, msgspec.Meta(gt=0, le=1e9)],
 }
 _RANGES[int | None] = _RANGES[int]  # there is no way to write None
+_RANGES[float | None] = _RANGES[float]
 _RANGES[Path | None] = Annotated[str, msgspec.Meta(min_length=1)]
 
 
@@ -138,6 +142,8 @@ class Settings:
     limits: Limits = attrs.field(factory=Limits)
     audit: AuditSettings = attrs.field(factory=AuditSettings)
     files: FilesSettings = attrs.field(factory=FilesSettings)
+    exec: ExecutionLimits = attrs.field(factory=ExecutionLimits)
+    kept: KeptLimits = attrs.field(factory=KeptLimits)
     classic: ClassicSettings = attrs.field(factory=ClassicSettings)
 
 
@@ -163,6 +169,8 @@ class _File(msgspec.Struct, forbid_unknown_fields=True):
     limits: dict[str, Any] | UnsetType = UNSET
     audit: dict[str, Any] | UnsetType = UNSET
     files: dict[str, Any] | UnsetType = UNSET
+    exec: dict[str, Any] | UnsetType = UNSET
+    kept: dict[str, Any] | UnsetType = UNSET
     classic: dict[str, Any] | UnsetType = UNSET
 
 
@@ -269,6 +277,11 @@ def _settings(content: dict[str, Any], *, base: Path, environ: Mapping[str, str]
         if files.root is not None:
             files = attrs.evolve(files, root=_folder(files.root, base=base, what="files.root"))
         settings = attrs.evolve(settings, files=files)
+    if file.exec is not UNSET:
+        execution = _from_table(file.exec, ExecutionLimits, where="exec")
+        settings = attrs.evolve(settings, exec=execution)
+    if file.kept is not UNSET:
+        settings = attrs.evolve(settings, kept=_from_table(file.kept, KeptLimits, where="kept"))
     if file.classic is not UNSET:
         settings = attrs.evolve(settings, classic=_classic(file.classic, base))
     return settings

@@ -36,6 +36,7 @@ __all__ = [
     "ENVIRONMENT_VARIABLE",
     "FILES_FOLDER",
     "IDENTITIES_FILE",
+    "JOBS_FOLDER",
     "HeldState",
     "RunningDaemon",
     "StateDirectory",
@@ -54,6 +55,9 @@ COMMANDS_FILE = "commands.toml"
 
 IDENTITIES_FILE = "identities.toml"
 """The file of those who may use the daemon, in a state directory."""
+
+JOBS_FOLDER = "jobs"
+"""Where the jobs are that are kept, in a state directory."""
 
 _LOCK = "lock"
 _OWNER_TOKEN = "owner-token"

@@ -73,16 +73,17 @@ class Execution(Service):
         self._live: dict[tuple[str, str], LiveJob] = {}
         self._stopped: Awaited[None] | None = None
 
-    def stop(self, clock: IReactorTime) -> Deferred[None]:
+    def stop(self) -> Deferred[None]:
         """Start nothing more, and end all jobs but those that are kept, by the graded stop.
 
-        Fires in a turn of its own when the last of them has ended, and its caller was answered or is gone.
+        Fires when the last of them has ended, and its caller was answered or is gone.
         """
         if self._stopped is None:
             self._stopped = Awaited()
+            if not self._live:
+                self._stopped.tell(None)
             for job in tuple(self._live.values()):
                 job.stop(KillReason.SHUTDOWN)
-            self._check_stopped(clock)
         return self._stopped.wait()
 
     # Starting jobs
@@ -239,7 +240,7 @@ class Execution(Service):
         return job or _not_found(call)
 
     def _check_stopped(self, clock: IReactorTime) -> None:
-        """When the last job has gone, let the one know who waits, once the answer is on its way."""
+        """When the last job has gone, let the one know who waits, in a later turn: the answer, and the audit log, come first."""
         if self._stopped is not None and not self._live:
             clock.callLater(0, self._stopped.tell, None)
 

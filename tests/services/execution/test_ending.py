@@ -338,7 +338,7 @@ class TestTheServerStops:
         with LiveServer({"tidy": tidy}, audit=(log := Log()), max_jobs=2) as server:
             running = [server.begin(name, who=who) for name, who in NAMES]
             stopped: list[None] = []
-            server.service.stop(server.memory.clock).addCallback(stopped.append)
+            server.service.stop().addCallback(stopped.append)
             server.memory.flush()
             running[2].check("killed(shutdown)")
             server.memory.advance(5)
@@ -349,15 +349,15 @@ class TestTheServerStops:
 
     def test_it_starts_nothing_more(self) -> None:
         with LiveServer() as server:
-            server.memory.run(server.service.stop(server.memory.clock))
+            server.memory.run(server.service.stop())
             assert isinstance(server.run("true").failure, Unavailable)
-            server.memory.run(server.service.stop(server.memory.clock))
+            server.memory.run(server.service.stop())
 
     def test_who_waits_for_it_learns_after_the_log(self) -> None:
         with LiveServer(audit=(log := Log())) as server:
             server.begin("sleep", link=(link := Link()))
             seen: list[int] = []
-            stopping = server.service.stop(server.memory.clock)
+            stopping = server.service.stop()
             stopping.addCallback(lambda _: seen.append(len(log.ends("exec.run"))))
             link.cut()
             server.memory.advance(10)
