@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from contextlib import suppress
 from pathlib import Path
 
@@ -126,6 +127,15 @@ def test_what_is_not_said() -> None:
     assert command.program == "/bin/{x}"
     assert not command.stdin
     assert not command.terminal
+
+
+def test_the_examples_in_the_documents() -> None:
+    page = (ROOT / "docs" / "exec.md").read_text(encoding="utf-8")
+    flash, more = re.findall(r"```toml\n(.*?)```", page, re.DOTALL)
+    configuration = parse(flash + more)
+    assert configuration.commands["flash"].usage == "flash PORT IMAGE [SPEED]"
+    assert configuration.owner_rules == ("flash", "/usr/bin/df")
+    assert "GIT_AUTHOR_NAME" in configuration.allowed_variables
 
 
 def test_nothing() -> None:
