@@ -53,14 +53,16 @@ class Guardian:
 
     def serve(self) -> None:
         """Do what is asked until the daemon has gone, or wants no more."""
+        link = self._link.fileno()
         poll = select.poll()
-        poll.register(self._link, select.POLLIN)
+        poll.register(link, select.POLLIN)
         poll.register(self._wakeups, select.POLLIN)
         while self._is_serving:
-            events = poll.poll(self._timeout_milliseconds())
-            if any(file == self._link.fileno() for file, _ in events):
+            events = dict(poll.poll(self._timeout_milliseconds()))
+            if link in events:
                 self._receive()
-            self._look()
+            if link not in events or len(events) > 1:
+                self._look()
             self._send()
 
     def end(self) -> None:
@@ -136,8 +138,7 @@ class Guardian:
     def _look(self) -> None:
         """See who has ended."""
         with suppress(BlockingIOError):
-            while self._wakeups.recv(_RECEIVED_BYTES):
-                pass
+            self._wakeups.recv(_RECEIVED_BYTES)  # more than that never fits there
         for key, reaped in self._trees.reap():
             self._answers.append(encode(Answer.ENDED, key, reaped.code, *reaped.usage))
         self._answers += [encode(Answer.GONE, key) for key in self._trees.settle()]

@@ -224,5 +224,5 @@ def _paths_of(launch: Launch) -> Iterator[bytes]:
             yield candidate
 
 
-_CHANGED_SIGNALS: Final = signal.valid_signals() - {signal.SIGKILL, signal.SIGSTOP}
+_CHANGED_SIGNALS: Final = tuple(map(int, signal.valid_signals() - {signal.SIGKILL, signal.SIGSTOP}))
 """All that can be: whoever has started this process may have had some of them ignored."""

@@ -43,12 +43,19 @@ class DescriptorSource:
         self._waiting: Deferred[bytes] | None = None
         self._is_watched = False
         self._is_large = False
+        self._may_try = True
 
     async def read(self) -> bytes:
         """The next bytes; see `Source`. Cancelling loses nothing."""
+        assert self._waiting is None, "two may not read at the same time"
+        if self._may_try:
+            # What a short job has written, and its end, are there at once. But a long one waits for its turn every time.
+            self._may_try = False
+            data = self._read_now()
+            if data is not None:
+                return data
         if self._file < 0:
             return b""
-        assert self._waiting is None, "two may not read at the same time"
         self._waiting = Deferred(self._cancel)
         if not self._is_watched:
             self._is_watched = True
@@ -75,18 +82,10 @@ class DescriptorSource:
     def doRead(self) -> None:
         """There is something to read, or the end."""
         if self._waiting is not None:
-            try:
-                data = os.read(self._file, READ_BYTES)
-            except BlockingIOError:
+            data = self._read_now()
+            if data is None:
                 return
-            except OSError:  # the end of a terminal that nobody has open any more
-                data = b""
-            if not data:
-                self.close()
-                return
-            if len(data) >= _COMMON_PIPE_BYTES and not self._is_large:
-                self._is_large = True
-                _enlarge(self._file)
+            self._may_try = len(data) < _COMMON_PIPE_BYTES
             self._give(data)
         if self._waiting is None:
             self._unwatch()
@@ -98,6 +97,23 @@ class DescriptorSource:
         if self._waiting is not None:
             self._is_watched = True
             self._reactor.addReader(self)
+
+    def _read_now(self) -> bytes | None:
+        """What is there; None if that is nothing yet."""
+        if self._file < 0:
+            return b""
+        try:
+            data = os.read(self._file, READ_BYTES)
+        except BlockingIOError:
+            return None
+        except OSError:  # the end of a terminal that nobody has open any more
+            data = b""
+        if not data:
+            self.close()
+        elif len(data) >= _COMMON_PIPE_BYTES and not self._is_large:
+            self._is_large = True
+            _enlarge(self._file)
+        return data
 
     def _give(self, data: bytes) -> None:
         waiting, self._waiting = self._waiting, None

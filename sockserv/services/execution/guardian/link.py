@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import errno
-import os
 import socket
 from array import array
 from collections import deque
@@ -15,6 +14,7 @@ from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from sockserv.processes.messages import Decoder, Message
+from sockserv.services.execution.guardian.pipes import close_all
 
 __all__ = ["Link"]
 
@@ -51,7 +51,7 @@ class Link:
     def send(self, message: bytes, descriptors: tuple[int, ...] = ()) -> None:
         """Send a message, and these descriptors with it, which are closed here when they have gone."""
         if self._is_lost:
-            _close_all(descriptors)
+            close_all(descriptors)
             return
         self._unsent.append((memoryview(message), descriptors))
         if not self._is_writing:
@@ -66,7 +66,7 @@ class Link:
         self._reactor.removeWriter(self)
         self._socket.close()
         for _, descriptors in self._unsent:
-            _close_all(descriptors)
+            close_all(descriptors)
         self._unsent.clear()
         self._on_lost()
 
@@ -115,7 +115,7 @@ class Link:
                 self._is_writing = True
                 self._reactor.callLater(_RETRY_SECONDS, self.doWrite)
                 return
-            _close_all(descriptors)
+            close_all(descriptors)
             if sent == len(data):
                 self._unsent.popleft()
             else:
@@ -133,8 +133,3 @@ def _ancillary(descriptors: tuple[int, ...]) -> list[tuple[int, int, array[int]]
     if not descriptors:
         return []
     return [(socket.SOL_SOCKET, socket.SCM_RIGHTS, array("i", descriptors))]
-
-
-def _close_all(descriptors: tuple[int, ...]) -> None:
-    for descriptor in descriptors:
-        os.close(descriptor)

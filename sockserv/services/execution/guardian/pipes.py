@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import termios
-from contextlib import ExitStack
+from collections.abc import Iterable
 from typing import Final
 
 import attrs
@@ -17,7 +17,7 @@ from sockserv.services.execution.guardian.descriptors import (
     TerminalSink,
 )
 
-__all__ = ["Streams", "open_streams"]
+__all__ = ["Streams", "close_all", "open_streams"]
 
 _CLOSED: Final = -1
 
@@ -49,14 +49,14 @@ def open_streams(reactor: IReactorFDSet, terminal: Terminal | None) -> Streams:
     """Three pipes, or a terminal. Raises `OSError`, when too many files are open for example; then nothing is left."""
     if terminal is not None:
         return _open_terminal(reactor, terminal)
-    with ExitStack() as undo:
-        pairs = []
+    pairs: list[tuple[int, int]] = []
+    try:
         for _ in range(3):
-            pair = os.pipe()
-            pairs.append(pair)
-            for file in pair:
-                undo.callback(os.close, file)
-        undo.pop_all()
+            pairs.append(os.pipe())
+    except OSError:
+        for pair in pairs:
+            close_all(pair)
+        raise
     (for_stdin, stdin), (stdout, for_stdout), (stderr, for_stderr) = pairs
     for file in stdin, stdout, stderr:
         os.set_blocking(file, False)
@@ -69,18 +69,24 @@ def open_streams(reactor: IReactorFDSet, terminal: Terminal | None) -> Streams:
 
 
 def _open_terminal(reactor: IReactorFDSet, terminal: Terminal) -> Streams:
-    with ExitStack() as undo:
-        here, for_child = os.openpty()
-        undo.callback(os.close, here)
-        undo.callback(os.close, for_child)
-        os.set_blocking(here, False)
+    here, for_child = os.openpty()
+    try:
         termios.tcsetwinsize(here, (terminal.rows, terminal.columns))
         # The reactor tells descriptors apart by their numbers, and this one is both read and written.
         typing = os.dup(here)
-        undo.pop_all()
+    except OSError:
+        close_all((here, for_child))
+        raise
+    os.set_blocking(here, False)
     return Streams(
         stdin=TerminalSink(reactor, typing),
         stdout=DescriptorSource(reactor, here),
         stderr=DescriptorSource(reactor, _CLOSED),
         for_child=(for_child,),
     )
+
+
+def close_all(descriptors: Iterable[int]) -> None:
+    """Close them."""
+    for descriptor in descriptors:
+        os.close(descriptor)
