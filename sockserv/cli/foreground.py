@@ -46,7 +46,8 @@ async def follow(
         outcome = await foreground.run(is_in_charge=is_in_charge)
     is_lost = outcome.kind is OutcomeKind.LOST
     advice = f"If it goes on: sockserv attach {job.name}" if is_kept and is_lost else ""
-    await say_how_it_ended(session, outcome, advice=advice)
+    is_on_a_line = foreground.is_on_a_line and session.terminal.has(2)
+    await say_how_it_ended(session, outcome, advice=advice, is_on_a_line=is_on_a_line)
     return status_of_outcome(outcome)
 
 
@@ -64,12 +65,17 @@ class _Foreground:
         self._reads_input = reads_input
         self._escape = EscapeFilter() if is_raw else None
         self._pouring = Pouring(job, session.output, session.errors, beside=self._send())
+        self._interrupts = Interrupts(session, self._pouring.leave)
+
+    @property
+    def is_on_a_line(self) -> bool:
+        """Whether the terminal has something on its line by now: a prompt of the job, or `^C`."""
+        return self._escape is not None or self._interrupts.has_come
 
     async def run(self, *, is_in_charge: bool) -> Outcome:
         """Go on until the job has ended."""
-        interrupts = Interrupts(self._session, self._pouring.leave)
-        interrupts.add(self._job)
-        with interrupts.caught() if is_in_charge else nullcontext(), self._window_watched():
+        self._interrupts.add(self._job)
+        with self._interrupts.caught() if is_in_charge else nullcontext(), self._window_watched():
             return await self._pouring.run()
 
     async def _send(self) -> None:

@@ -14,7 +14,7 @@ import attrs
 import click
 
 from sockserv.cli.exits import EndedBySignal, EndedWithStatus
-from sockserv.cli.output import as_json_line
+from sockserv.cli.output import as_json_line, printable
 from sockserv.errors import (
     CallError,
     ConnectionEnded,
@@ -90,15 +90,21 @@ def _number_of(signal: str) -> int:
         return Signals.SIGKILL
 
 
-async def say_how_it_ended(session: Session, outcome: Outcome, *, advice: str = "") -> None:
-    """A line on standard error about an outcome that the status alone does not tell; for programs, about each."""
+async def say_how_it_ended(
+    session: Session, outcome: Outcome, *, advice: str = "", is_on_a_line: bool = False
+) -> None:
+    """A line on standard error about an outcome that the status alone does not tell; for programs, about each.
+
+    `is_on_a_line` says that the terminal's line has something else on it.
+    """
     from sockserv.execution.outcome import OutcomeKind
 
     if session.options.json:
         await session.errors.write(as_json_line({"outcome": as_values(outcome)}))
     elif outcome.kind is not OutcomeKind.EXITED and outcome.signal not in _QUIET_SIGNALS:
         more = f": {outcome.message}" if outcome.message else ""
-        await session.remark(f"sockserv: {outcome}{more}")
+        start = "\n" if is_on_a_line else ""
+        await session.remark(f"{start}sockserv: {printable(f'{outcome}{more}')}")
         if advice:
             await session.remark(advice)
 
