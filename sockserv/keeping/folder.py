@@ -98,12 +98,7 @@ class JobFolder:
 
         Raises `FileExistsError` when there is one, and `OSError`; then nothing is left.
         """
-        jobs = self.path.parent.parent
-        jobs.mkdir(mode=0o700, exist_ok=True)
-        with suppress(FileExistsError):
-            self.path.parent.mkdir(mode=0o700)
-            sync_directory(jobs)
-        self.path.mkdir(mode=0o700)
+        self._make_directories()
         try:
             lock = os.open(
                 self.path / "lock", os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600
@@ -162,14 +157,27 @@ class JobFolder:
         except FileNotFoundError:
             return self.path.stat().st_mtime
 
+    def _make_directories(self) -> None:
+        jobs = self.path.parent.parent
+        for directory in (jobs, self.path.parent):
+            if not directory.is_dir():
+                with suppress(FileExistsError):
+                    directory.mkdir(mode=0o700)
+                    sync_directory(directory.parent)
+        while True:
+            try:
+                return self.path.mkdir(mode=0o700)
+            except FileNotFoundError:
+                # The last other job of the identity was just removed, and so was the folder.
+                with suppress(FileExistsError):
+                    self.path.parent.mkdir(mode=0o700)
+
     def _reserve(self) -> None:
         file = os.open(
             self.path / "reserve", os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600
         )
         try:
-            # Written, and not only promised: some disks promise more than they have.
-            os.write(file, b"\0" * _RESERVED_BYTES)
-            os.fsync(file)
+            os.posix_fallocate(file, 0, _RESERVED_BYTES)
         finally:
             os.close(file)
 

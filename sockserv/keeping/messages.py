@@ -82,9 +82,10 @@ class Watch(_Said, frozen=True, tag="watch"):
 
 
 class OpenInput(_Said, frozen=True, tag="open-input"):
-    """From the daemon: somebody wants to write to the standard input, from this byte on."""
+    """From the daemon: somebody wants to write to the standard input, from this byte on. `number` comes with the answer."""
 
     offset: int
+    number: int = 0
 
 
 class EndInput(_Said, frozen=True, tag="end-input"):
@@ -140,6 +141,7 @@ class InputOpened(_Said, frozen=True, tag="input-opened"):
 
     is_open: bool
     next_offset: int | None
+    number: int = 0
 
 
 class InputTaken(_Said, frozen=True, tag="input-taken"):

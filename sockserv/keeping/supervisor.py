@@ -298,7 +298,7 @@ class Supervisor:
             case Kill():
                 self._supervision.stop(message.reason, now=now, force=message.force)
             case OpenInput():
-                self._open_input(conversation, message.offset)
+                self._open_input(conversation, message)
             case Input() if self._writer is conversation:
                 self._stdin.give(message.data)
                 self._pass_on_input()
@@ -309,14 +309,14 @@ class Supervisor:
 
     # Standard input
 
-    def _open_input(self, conversation: Conversation, offset: int) -> None:
+    def _open_input(self, conversation: Conversation, message: OpenInput) -> None:
         """The newest one may write, if it knows where to begin: a daemon that was there before it is gone by now."""
         next_offset = self._stdin.next_offset
-        is_open = offset == next_offset
+        is_open = message.offset == next_offset
         if is_open:
             self._writer = conversation
         conversation.send(InputTaken(self._stdin.taken_bytes))
-        conversation.send(InputOpened(is_open, next_offset))
+        conversation.send(InputOpened(is_open, next_offset, message.number))
 
     def _pass_on_input(self) -> None:
         taken = self._stdin.taken_bytes

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import stat
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -122,6 +123,26 @@ def test_removing(tmp_path: Path) -> None:
     assert [found.path for found in find_folders(tmp_path / "jobs")] == [other.path]
     other.remove()
     assert [*(tmp_path / "jobs").iterdir()] == []
+
+
+def test_one_is_made_while_the_last_other_one_is_removed(tmp_path: Path) -> None:
+    """Between looking for the identity's folder and using it, somebody else may remove that."""
+    one, other = folder(tmp_path, job="one"), folder(tmp_path, job="other")
+
+    def make_and_remove(made: JobFolder) -> None:
+        for _ in range(20):
+            os.close(made.make())
+            made.remove()
+
+    with ThreadPoolExecutor() as threads:
+        for done in [threads.submit(make_and_remove, made) for made in (one, other)]:
+            done.result()
+
+
+def test_something_else_is_in_the_way(tmp_path: Path) -> None:
+    (tmp_path / "jobs").write_text("a file")
+    with pytest.raises(NotADirectoryError):
+        folder(tmp_path).make()
 
 
 def test_no_folders(tmp_path: Path) -> None:

@@ -57,8 +57,12 @@ class ExecutionAssembly:
         self._kept.open()
 
     def end_jobs(self) -> Deferred[None]:
-        """Start nothing more, and end all jobs that are not kept; fires when their callers were told, or are gone."""
-        return self.service.stop()
+        """Start nothing more, end all jobs that are not kept, and let go of those that are: who waits for one is told.
+
+        Fires when all callers were told, or are gone.
+        """
+        let_go = self._kept.stop()
+        return self.service.stop().addBoth(lambda _: let_go)
 
     def close(self) -> Deferred[None]:
         """Let go of everything; the jobs that are kept go on."""

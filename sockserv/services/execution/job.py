@@ -27,12 +27,12 @@ from sockserv.errors import CallCancelled, ConnectionEnded, DeadlineExceeded, Pe
 from sockserv.execution.arguments import STANDARD_ERROR, STANDARD_OUTPUT, RunArguments
 from sockserv.execution.errors import NoTerminal, OutcomeUnknown
 from sockserv.execution.outcome import Job, KillReason, Outcome, OutcomeKind
+from sockserv.execution.signals import name_of_signal
 from sockserv.limits import ExecutionLimits
 from sockserv.services.api import Call
 from sockserv.services.execution.awaited import Awaited
 from sockserv.services.execution.child import Child, Ending, StartFailed
 from sockserv.services.execution.deciding import Decision
-from sockserv.services.execution.signals import name_of_signal
 from sockserv.services.execution.stopping import GradedStop, end_leftovers
 from sockserv.services.execution.streams import Inflow, Outflow
 

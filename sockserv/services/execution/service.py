@@ -25,6 +25,7 @@ from sockserv.execution.arguments import (
 )
 from sockserv.execution.errors import JobExists, JobNotFound
 from sockserv.execution.outcome import Explanation, KillReason, Outcome, Started
+from sockserv.execution.signals import number_of_signal
 from sockserv.limits import ExecutionLimits
 from sockserv.services.api import Audit, Call, NoArguments, Service, operation
 from sockserv.services.execution.admission import Admission
@@ -33,7 +34,6 @@ from sockserv.services.execution.child import Child, Spawner
 from sockserv.services.execution.deciding import Decision, Policy
 from sockserv.services.execution.job import LiveJob, Start
 from sockserv.services.execution.reaching import KeptJob, KeptJobs, ReachableJob
-from sockserv.services.execution.signals import number_of_signal
 from sockserv.trust.identities import Identity
 
 __all__ = ["Execution"]

@@ -15,7 +15,7 @@ from twisted.python.failure import Failure
 
 from sockserv.errors import SockservError
 from sockserv.execution.arguments import STANDARD_ERROR, STANDARD_OUTPUT, AttachArguments
-from sockserv.execution.errors import OutputGone
+from sockserv.execution.errors import OutputGone, StandardInputBusy
 from sockserv.execution.outcome import Outcome
 from sockserv.keeping.folder import JobFolder
 from sockserv.keeping.spool import PIECE_BYTES, read_piece
@@ -83,8 +83,7 @@ async def attach(job: Attachable, call: Call[AttachArguments]) -> Outcome:
             details={"stdout_bytes": job.stdout_bytes, "stderr_bytes": job.stderr_bytes},
         )
     feeding: Deferred[None] | None = None
-    if args.stdin and job.ended is None:
-        await job.stdin.open(args.stdin_offset)
+    if args.stdin and await _may_write(job, args.stdin_offset):
         feeding = Deferred.fromCoroutine(_feed(call, job.stdin))
         feeding.addErrback(_log_failure)
     try:
@@ -92,6 +91,17 @@ async def attach(job: Attachable, call: Call[AttachArguments]) -> Outcome:
     finally:
         if feeding is not None:
             feeding.cancel()
+
+
+async def _may_write(job: Attachable, offset: int) -> bool:
+    """Be the one who writes to a job; False when that has ended. Raises `StandardInputBusy`."""
+    try:
+        if job.ended is None:
+            await job.stdin.open(offset)
+    except StandardInputBusy:
+        if job.ended is None:
+            raise
+    return job.ended is None
 
 
 async def _send_all(

@@ -70,7 +70,8 @@ class SupervisedJob:
         self.folder = found.folder
         self.record = found.record
         self.ended = found.ended
-        self.ended_at = found.ended_at
+        # A clock that was wrong keeps nothing for ever.
+        self.ended_at = min(found.ended_at, surroundings.clock.seconds())
         self.stdin_bytes = 0
         self.stdout_bytes = found.stdout_bytes
         self.stderr_bytes = found.stderr_bytes
@@ -210,8 +211,9 @@ class SupervisedJob:
         self._news.ring()
         if self._link is None:
             return succeed(None)
+        gone = self._gone.heard()
         self._link.close()
-        return self._gone.heard()
+        return gone
 
     def discard(self) -> None:
         """End it by force, and remove it: nobody wants it any more."""
@@ -266,7 +268,7 @@ class SupervisedJob:
             try:
                 found: Found = await around.in_thread(look_at, self.folder, self.record)
                 if found.ended is not None:
-                    self._end(found.ended, found.ended_at)
+                    self._end(found.ended, min(found.ended_at, around.clock.seconds()))
                 else:
                     self._link = around.supervisors.reach(self.folder, self)
             except OSError:

@@ -6,7 +6,7 @@ import os
 import secrets
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import Final, TypeVar
+from typing import Any, Final, TypeVar
 
 from twisted.internet.defer import Deferred, DeferredList
 from twisted.internet.interfaces import IReactorTime
@@ -73,6 +73,7 @@ class SupervisedJobs:
         self._starting: dict[tuple[str, str], int] = {}
         """By identity and name: how many bytes they may come to have."""
         self._starts: set[Deferred[SupervisedJob | Outcome]] = set()
+        self._beginning: set[SupervisedJob] = set()
         self._expiry = Expiry(clock, self.all)
         self._is_stopping = False
 
@@ -86,12 +87,13 @@ class SupervisedJobs:
         self._expiry.look()
 
     def stop(self) -> Deferred[None]:
-        """Let go of the jobs, which go on; see `KeptJobs`."""
+        """Let go of the jobs, which go on; see `KeptJobs`. May be called again."""
         self._is_stopping = True
         self._expiry.stop()
-        ended: list[Deferred[None]] = [job.let_go() for job in self._jobs.values()]
-        ended += [start.addBoth(lambda _: None) for start in tuple(self._starts)]
-        return DeferredList(ended).addCallback(lambda _: None)
+        starts = tuple(self._starts)
+        jobs = (*self._jobs.values(), *self._beginning)
+        gone: list[Deferred[Any]] = [*starts, *(job.let_go() for job in jobs)]
+        return DeferredList(gone, consumeErrors=True).addCallback(lambda _: None)
 
     def find(self, identity: str, job: str) -> SupervisedJob | None:
         """The job of an identity by its name."""
@@ -181,12 +183,19 @@ class SupervisedJobs:
             raise JobExists(f"what is left of another job {record.job} is still there") from None
         except OSError as error:
             raise _no_room(error) from error
+        if self._is_stopping:
+            os.close(lock)
+            await self._in_thread(folder.remove)
+            raise Unavailable("the server is shutting down, and starts nothing more")
         job = SupervisedJob(new_job(folder, record), self._surroundings)
+        self._beginning.add(job)
         try:
             await job.begin(order, lock)
         except OSError as error:
             await self._in_thread(folder.remove)
             raise _no_room(error) from error
+        finally:
+            self._beginning.discard(job)
         ended = job.ended
         if ended is not None and ended.kind is OutcomeKind.FAILED_TO_START:
             await self._in_thread(folder.remove)

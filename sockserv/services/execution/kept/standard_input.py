@@ -33,6 +33,7 @@ class StandardInput:
         self._taken_bytes = 0
         self._taken = Bell()
         self._opening: Deferred[InputOpened | None] | None = None
+        self._number = 0
 
     async def open(self, offset: int) -> None:
         """Be the one who writes, from the byte `offset` on, until `leave` is called.
@@ -45,7 +46,9 @@ class StandardInput:
         self._is_busy = True
         try:
             self._opening = Deferred()
-            self._send(OpenInput(offset))
+            # Somebody who has left may still get an answer.
+            self._number += 1
+            self._send(OpenInput(offset, self._number))
             opened = await self._opening
             if opened is None:
                 raise StandardInputBusy("the job cannot be reached now, or has just ended")
@@ -88,8 +91,8 @@ class StandardInput:
 
     def on_opened(self, message: InputOpened) -> None:
         """The supervisor has answered whether somebody may write."""
-        if self._opening is not None and not self._opening.called:
-            self._opening.callback(message)
+        if message.number == self._number:
+            self._answer(message)
 
     def on_taken(self, message: InputTaken) -> None:
         """The job has taken some."""
@@ -101,8 +104,11 @@ class StandardInput:
         """The job has ended, or cannot be reached."""
         self._is_open = False
         self._taken.ring()
+        self._answer(None)
+
+    def _answer(self, message: InputOpened | None) -> None:
         if self._opening is not None and not self._opening.called:
-            self._opening.callback(None)
+            self._opening.callback(message)
 
 
 def _why_not(offset: int, opened: InputOpened) -> StandardInputBusy:
