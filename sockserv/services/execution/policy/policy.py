@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
+from typing import Final
+
+import msgspec
 
 from sockserv.execution.arguments import Command
 from sockserv.execution.errors import Refused
@@ -35,6 +38,8 @@ from sockserv.services.files.steps import InThread
 from sockserv.trust.identities import Identity
 
 __all__ = ["ExecutionPolicy"]
+
+_MAX_ARGV_BYTES: Final = 32 * 1024
 
 
 class ExecutionPolicy:
@@ -85,7 +90,7 @@ class ExecutionPolicy:
             allowed=True,
             rule=decision.rule,
             why=why_allowed(decision.rule, identity),
-            argv=decision.program.argv,
+            argv=_told(decision.program.argv),
             warnings=warnings,
         )
 
@@ -188,3 +193,11 @@ class ExecutionPolicy:
             output_limit_bytes=smaller(command.output_limit_bytes, terms.output_limit_bytes),
             takes_stdin=terms.takes_stdin or terminal is not None,
         )
+
+
+def _told(argv: tuple[str, ...]) -> tuple[str, ...]:
+    """The words as they fit into an answer beside all else: cut where they are very long."""
+    if len(msgspec.json.encode(argv)) <= _MAX_ARGV_BYTES:
+        return argv
+    words = [word if len(word) <= 200 else f"{word[:199]}…" for word in argv[:20]]
+    return (*words, "…") if len(argv) > len(words) else tuple(words)

@@ -21,6 +21,7 @@ from sockserv.trust.identities import FilesAccess
 __all__ = ["RUNS_OTHERS", "WRITES_FILES", "known_as", "warnings_about"]
 
 _MAX_WARNINGS: Final = 20
+_MAX_WARNING_CHARACTERS: Final = 500
 
 _SHELLS: Final = (
     "sh bash rbash dash ash zsh ksh mksh pdksh fish csh tcsh rc elvish nu xonsh busybox toybox"
@@ -73,8 +74,10 @@ def warnings_about(
     `account` is the one that commands run as, `folder` that of whom the rules are for.
     """
     found = list(_warnings(rules, configuration, account, folder))
-    more = len(found) - _MAX_WARNINGS
-    return (*found[:_MAX_WARNINGS], *([f"There are {more} more warnings."] if more > 0 else ()))
+    told = [warning[:_MAX_WARNING_CHARACTERS] for warning in found[:_MAX_WARNINGS]]
+    if len(found) > len(told):
+        told.append(f"There are {len(found) - len(told)} more warnings.")
+    return tuple(told)
 
 
 def _warnings(

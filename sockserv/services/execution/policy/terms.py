@@ -16,11 +16,15 @@ __all__ = ["NO_RULE", "Terms", "refuse", "smaller"]
 NO_RULE: Final = "none"
 """Stands for the rule where none fits."""
 
+_MAX_WHY_CHARACTERS: Final = 2000
+"""An answer has to fit into one header."""
+
 _Number = TypeVar("_Number", int, float)
 
 
 def refuse(rule: str, why: str) -> NoReturn:
-    """Raises `Refused` for a reason, which is a sentence without its full stop."""
+    """Raises `Refused` for a reason, which is a sentence without its full stop, and cut where it is too long."""
+    why = why if len(why) <= _MAX_WHY_CHARACTERS else f"{why[: _MAX_WHY_CHARACTERS - 1]}…"
     raise Refused(f"{rule}: {why}" if rule != NO_RULE else why, details={"rule": rule})
 
 

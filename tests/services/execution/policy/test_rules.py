@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import msgspec
 import pytest
 
 from sockserv.execution.arguments import ResourceLimits, Terminal
@@ -239,3 +240,15 @@ def test_explaining_what_is_allowed() -> None:
     assert explanation.allowed
     assert explanation.rule == "shell"
     assert explanation.argv == ("/bin/sh", "-c", "--", "ls -l")
+
+
+@pytest.mark.parametrize(
+    "words", [("\x01" * 60_000,), ("x" * 60_000, "y"), ("\x01",) * 4000, ("x" * 15,) * 4000]
+)
+def test_an_explanation_fits_into_an_answer(words: tuple[str, ...]) -> None:
+    """The words that were asked about came in one header; those of the answer have to share one."""
+    asked = Asked(alice("any", *(f"/no/{number}{'x' * 5000}" for number in range(30))))
+    assert len(msgspec.json.encode(asked.explain(*words))) < 48 * 1024
+    assert len(msgspec.json.encode(asked.explain(*words[:1], shell=True))) < 48 * 1024
+    argv = Asked(alice("any")).explain("ls", *["x"] * 4000).argv
+    assert argv == ("ls", *["x"] * 4000)
