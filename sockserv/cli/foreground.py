@@ -45,7 +45,8 @@ async def follow(
         foreground = _Foreground(session, job, reads_input=reads_input, is_raw=is_raw)
         outcome = await foreground.run(is_in_charge=is_in_charge)
     is_lost = outcome.kind is OutcomeKind.LOST
-    advice = f"If it goes on: sockserv attach {job.name}" if is_kept and is_lost else ""
+    writing = "--stdin " if is_raw else ""
+    advice = f"If it goes on: sockserv attach {writing}{job.name}" if is_kept and is_lost else ""
     is_on_a_line = foreground.is_on_a_line and session.terminal.has(2)
     await say_how_it_ended(session, outcome, advice=advice, is_on_a_line=is_on_a_line)
     return status_of_outcome(outcome)

@@ -101,7 +101,9 @@ async def say_how_it_ended(
 
     if session.options.json:
         await session.errors.write(as_json_line({"outcome": as_values(outcome)}))
-    elif outcome.kind is not OutcomeKind.EXITED and outcome.signal not in _QUIET_SIGNALS:
+    elif outcome.kind is OutcomeKind.SIGNALLED and outcome.signal in _QUIET_SIGNALS:
+        return
+    elif outcome.kind is not OutcomeKind.EXITED:
         more = f": {outcome.message}" if outcome.message else ""
         start = "\n" if is_on_a_line else ""
         await session.remark(f"{start}sockserv: {printable(f'{outcome}{more}')}")

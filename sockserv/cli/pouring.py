@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Pouring", "Target"]
 
-_LEFT: Final = "it was left alone; a daemon ends what nobody waits for, unless it is kept"
+_LEFT: Final = "its end was not waited for"
 
 
 class Target(Protocol):

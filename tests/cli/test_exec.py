@@ -238,7 +238,7 @@ class TestInterrupts:
             run.signals.send(signal.SIGINT)
             run.memory.flush()
         run.memory.run(running)
-        assert run.errors.content.startswith(b"sockserv: lost(a): it was left alone")
+        assert run.errors.content.startswith(b"sockserv: lost(a): its end was not waited for")
         run.link.to_client.resume()
 
     def test_three_times_leaves_where_nobody_takes_the_output(self, run: Run) -> None:

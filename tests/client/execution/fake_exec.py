@@ -154,7 +154,7 @@ async def _limited(job: FakeJob, stdin: Body) -> Outcome:
     limit = job.command.output_limit_bytes
     assert limit is not None
     await job.write(b"z" * limit)
-    return Outcome(kind=OutcomeKind.KILLED, reason=KillReason.OUTPUT_LIMIT)
+    return Outcome(kind=OutcomeKind.KILLED, reason=KillReason.OUTPUT_LIMIT, signal="INT")
 
 
 async def _strange(job: FakeJob, stdin: Body) -> Outcome:
