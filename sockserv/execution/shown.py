@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from shlex import join
+from shlex import quote
 from typing import Final
 
 __all__ = ["MAX_SHOWN_CHARACTERS", "in_one_line"]
@@ -14,8 +14,14 @@ MAX_SHOWN_CHARACTERS: Final = 1000
 
 def in_one_line(argv: Iterable[str]) -> str:
     """The words as a shell would have them, with what cannot be seen in them escaped, and cut where it is too long."""
-    words = join(argv)
-    line = words[: MAX_SHOWN_CHARACTERS + 1]
+    words = []
+    count = 0
+    for word in argv:
+        words.append(quote(word[: MAX_SHOWN_CHARACTERS + 1]))
+        count += len(words[-1]) + 1
+        if count > MAX_SHOWN_CHARACTERS + 1:
+            break
+    line = " ".join(words)[: MAX_SHOWN_CHARACTERS + 1]
     if not line.isprintable():
         line = "".join(
             character
