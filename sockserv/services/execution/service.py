@@ -173,7 +173,10 @@ class Execution(Service):
 
     @operation("exec.explain", args=ExplainArguments, permission="exec", audit=Audit.READS)
     async def explain(self, call: Call[ExplainArguments]) -> Explanation:
-        """What would become of a command of the caller, or of somebody else if the caller is an admin."""
+        """What would become of a command of the caller, or of somebody else if the caller is an admin.
+
+        Only admins are told where rules reach further than they seem: to others that would be advice.
+        """
         identity = call.identity
         name = call.args.identity
         if name is not None and name != identity.name:
@@ -186,7 +189,10 @@ class Execution(Service):
             if other is None:
                 raise InvalidArgument(f"identity: there is nobody whose name is {name[:80]!r}")
             identity = other
-        return await self._policy.explain(identity, call.args, call.in_thread)
+        explanation = await self._policy.explain(identity, call.args, call.in_thread)
+        if call.identity.may(_ADMIN):
+            return explanation
+        return attrs.evolve(explanation, warnings=())
 
     # The jobs there are
 

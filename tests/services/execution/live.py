@@ -72,7 +72,13 @@ class Permissive:
     async def explain(
         self, identity: Identity, command: Command, in_thread: InThread
     ) -> Explanation:
-        return Explanation(allowed=True, rule="any", why=f"{identity.name} may", argv=command.argv)
+        return Explanation(
+            allowed=True,
+            rule="any",
+            why=f"{identity.name} may",
+            argv=command.argv,
+            warnings=("any is everything",),
+        )
 
 
 @attrs.define

@@ -241,6 +241,13 @@ class TestExplaining:
             explanation = server.call("explain", {"argv": ["x"]}, who=ALICE, kind=Explanation)
             assert explanation.why == "alice may"
 
+    def test_warnings_are_for_admins(self) -> None:
+        with LiveServer() as server:
+            explanation = server.call("explain", {"argv": ["x"]}, who=ALICE, kind=Explanation)
+            assert explanation.warnings == ()
+            args = {"argv": ["x"], "identity": "bob"}
+            assert server.call("explain", args, kind=Explanation).warnings == ("any is everything",)
+
     def test_that_of_another_for_an_admin(self) -> None:
         with LiveServer() as server:
             args = {"argv": ["x"], "identity": "bob"}
