@@ -28,9 +28,10 @@ MAY_IMPORT: dict[str, set[str]] = {
     "limits": set(),
     "urls": set(),
     "wire": set(),
-    # What both ends of a file transfer, or of a remote command, go by.
+    # What both ends of a file transfer, of a remote command, or of a chat, go by.
     "files": set(),
     "execution": set(),
+    "chat": set(),
     # What small programs of one thread go by that start and end processes.
     "processes": set(),
     # A job that is kept, outside of the daemon: its folder, and the process that looks after it.
@@ -42,7 +43,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "net": {"wire"},
     "trust": {"atomic", "tables", "urls"},
     "tls": {"wire", "net", "trust", "endpoints", "atomic"},
-    "services": {"trust", "files", "execution", "processes", "keeping", "tables"},
+    "services": {"trust", "files", "execution", "processes", "keeping", "chat", "tables"},
     # The server's side.
     "server": {"wire", "net", "services", "trust", "tls"},
     "endpoints": {"urls"},
@@ -66,8 +67,10 @@ MAY_IMPORT: dict[str, set[str]] = {
     | {"dialects"},
     "tap": {"daemon", "endpoints", "settings"},
     # The client's side: the command reaches a daemon only through the client; of trust it reads the audit log.
-    "client": {"wire", "net", "tls", "state", "urls", "atomic", "tables", "files"} | {"execution"},
-    "cli": {"client", "settings", "state", "urls", "files", "execution", "trust", "tls", "machine"},
+    "client": {"wire", "net", "tls", "state", "urls", "atomic", "tables", "files"}
+    | {"execution", "chat"},
+    "cli": {"client", "settings", "state", "urls", "files", "execution", "chat", "trust", "tls"}
+    | {"machine"},
     "__main__": {"cli"},
     # The public names: nobody inside the house imports them.
     "__init__": {"server", "services", "trust", "client"},
@@ -82,6 +85,7 @@ WITHOUT_TWISTED = PURE | {
     "wire",
     "files",
     "execution",
+    "chat",
     "processes",
     "keeping",
     "atomic",

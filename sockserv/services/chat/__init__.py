@@ -1,0 +1,1 @@
+"""A chat: rooms, messages that are kept, and who is there."""

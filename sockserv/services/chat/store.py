@@ -1,0 +1,377 @@
+"""The messages of a hub, in SQLite. All of it blocks: it is for a thread.
+
+Invariants:
+
+1. A message is stored once, however often it is given: what its sender's device calls it is unique.
+2. What a method has returned is on the disk.
+3. Ids count up and are never given again, whatever is removed.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Final
+
+import attrs
+
+from sockserv.errors import SockservError
+from sockserv.services.chat.words import as_indexed, as_query
+
+__all__ = ["ChatStore", "NewMessage", "StoreError", "StoredMessage"]
+
+_VERSION: Final = 1
+_BUSY_SECONDS: Final = 10.0
+_REMOVED_AT_ONCE: Final = 1000
+_MOST_UNREAD: Final = 1000
+
+_SCHEMA: Final = """
+CREATE TABLE messages (
+    id INTEGER PRIMARY KEY AUTOINCREMENT,
+    conversation TEXT NOT NULL,
+    sender TEXT NOT NULL,
+    device TEXT NOT NULL,
+    number INTEGER NOT NULL,
+    text TEXT NOT NULL,
+    at REAL NOT NULL,
+    UNIQUE (sender, device, number)
+);
+CREATE INDEX messages_of_conversation ON messages (conversation, id);
+CREATE TABLE mail (
+    member TEXT NOT NULL,
+    id INTEGER NOT NULL REFERENCES messages (id) ON DELETE CASCADE,
+    PRIMARY KEY (member, id)
+) WITHOUT ROWID;
+CREATE INDEX mail_of_message ON mail (id);
+CREATE TABLE numbers (
+    sender TEXT NOT NULL,
+    device TEXT NOT NULL,
+    last INTEGER NOT NULL,
+    PRIMARY KEY (sender, device)
+) WITHOUT ROWID;
+CREATE TABLE received (member TEXT PRIMARY KEY, id INTEGER NOT NULL) WITHOUT ROWID;
+CREATE TABLE read (
+    member TEXT NOT NULL,
+    conversation TEXT NOT NULL,
+    id INTEGER NOT NULL,
+    PRIMARY KEY (member, conversation)
+) WITHOUT ROWID;
+CREATE VIRTUAL TABLE words USING fts5 (text, content = '');
+"""
+
+
+class StoreError(SockservError):
+    """The messages cannot be read or written; the message says why."""
+
+
+@attrs.frozen
+class NewMessage:
+    """A message to store. `members` are the two of a direct one, nobody for a room's."""
+
+    conversation: str
+    sender: str
+    device: str
+    number: int
+    text: str
+    at: float
+    members: tuple[str, ...] = ()
+
+
+@attrs.frozen
+class StoredMessage:
+    """A message as it is stored; `at` is in seconds since 1970."""
+
+    id: int
+    conversation: str
+    sender: str
+    device: str
+    number: int
+    text: str
+    at: float
+
+
+_COLUMNS: Final = "id, conversation, sender, device, number, text, at"
+_PREFIXED: Final = ", ".join(f"messages.{name}" for name in _COLUMNS.split(", "))
+
+
+class ChatStore:
+    """The messages in the file `path`, which is made if it is not there; None keeps them in memory.
+
+    Raises `StoreError`, as all methods do. Not to be used in two threads at once.
+    """
+
+    def __init__(self, path: Path | None) -> None:
+        with _explained():
+            self._database = sqlite3.connect(
+                ":memory:" if path is None else path,
+                timeout=_BUSY_SECONDS,
+                isolation_level=None,
+                check_same_thread=False,
+            )
+            try:
+                self._prepare()
+            except BaseException:
+                self._database.close()
+                raise
+
+    def _prepare(self) -> None:
+        database = self._database
+        database.execute("PRAGMA journal_mode = WAL")
+        # With less, what was told to be stored could be gone after a power failure.
+        database.execute("PRAGMA synchronous = FULL")
+        database.execute("PRAGMA foreign_keys = ON")
+        (version,) = database.execute("PRAGMA user_version").fetchone()
+        if version == 0:
+            database.executescript(
+                f"BEGIN IMMEDIATE; {_SCHEMA} PRAGMA user_version = {_VERSION}; COMMIT"
+            )
+        elif version != _VERSION:
+            raise StoreError(
+                f"the messages were written by another version of sockserv ({version}, not {_VERSION})"
+            )
+
+    def close(self) -> None:
+        """Let go of the file."""
+        self._database.close()
+
+    # Writing
+
+    def add(self, messages: Sequence[NewMessage]) -> list[int]:
+        """Store messages, all together; gives their ids.
+
+        One that was stored before keeps the id that it has; if it was removed since, it is 0.
+        """
+        with self._transaction():
+            last_numbers = self._last_numbers(messages)
+            next_id = self._next_id()
+            ids = []
+            new: dict[tuple[str, str, int], tuple[int, NewMessage]] = {}
+            for message in messages:
+                device = message.sender, message.device
+                if message.number > last_numbers[device]:
+                    last_numbers[device] = message.number
+                    new[*device, message.number] = next_id, message
+                    ids.append(next_id)
+                    next_id += 1
+                elif (again := new.get((*device, message.number))) is not None:
+                    ids.append(again[0])
+                else:
+                    ids.append(self._stored_id(message))
+            self._insert(list(new.values()))
+        return ids
+
+    def _last_numbers(self, messages: Iterable[NewMessage]) -> dict[tuple[str, str], int]:
+        return {
+            device: self.last_number(*device)
+            for device in {(message.sender, message.device) for message in messages}
+        }
+
+    def _next_id(self) -> int:
+        # Of what was removed SQLite remembers the last id in a table of its own, as for any AUTOINCREMENT.
+        return 1 + self._number("SELECT seq FROM sqlite_sequence WHERE name = 'messages'")
+
+    def _stored_id(self, message: NewMessage) -> int:
+        found = self._database.execute(
+            "SELECT id FROM messages WHERE sender = ? AND device = ? AND number = ?",
+            (message.sender, message.device, message.number),
+        ).fetchone()
+        return 0 if found is None else int(found[0])
+
+    def _insert(self, messages: Sequence[tuple[int, NewMessage]]) -> None:
+        execute = self._database.executemany
+        execute(
+            "INSERT INTO messages VALUES (?, ?, ?, ?, ?, ?, ?)",
+            [
+                (
+                    new_id,
+                    each.conversation,
+                    each.sender,
+                    each.device,
+                    each.number,
+                    each.text,
+                    each.at,
+                )
+                for new_id, each in messages
+            ],
+        )
+        execute(
+            "INSERT OR IGNORE INTO mail VALUES (?, ?)",
+            [(member, new_id) for new_id, each in messages for member in each.members],
+        )
+        execute(
+            "INSERT INTO words (rowid, text) VALUES (?, ?)",
+            [(new_id, as_indexed(each.text)) for new_id, each in messages],
+        )
+        last = {(each.sender, each.device): each.number for _, each in messages}
+        execute(
+            "INSERT INTO numbers VALUES (?, ?, ?) ON CONFLICT DO UPDATE SET last = excluded.last",
+            [(*device, number) for device, number in last.items()],
+        )
+
+    def mark_received(self, ids: Iterable[tuple[str, int]]) -> None:
+        """Note of members up to which id they have all their mail; never less than before."""
+        with self._transaction():
+            self._database.executemany(
+                "INSERT INTO received VALUES (?, ?) ON CONFLICT DO UPDATE SET id = max(id, excluded.id)",
+                ids,
+            )
+
+    def mark_read(self, member: str, conversation: str, number: int) -> None:
+        """Note up to which id a member has read a conversation; never less than before."""
+        with self._transaction():
+            self._database.execute(
+                "INSERT INTO read VALUES (?, ?, ?) ON CONFLICT DO UPDATE SET id = max(id, excluded.id)",
+                (member, conversation, number),
+            )
+
+    def trim(self, *, before: float, keep: int) -> list[tuple[StoredMessage, tuple[str, ...]]]:
+        """Remove some of the messages that are older than `before`, or more than `keep` in all, the oldest first.
+
+        Gives those that were mail for somebody who has not had it, with whom that was. Nothing is left to remove when it gives
+        nothing and `count` is at most `keep`; otherwise it is to be called again.
+        """
+        with self._transaction():
+            execute = self._database.execute
+            first, last = execute("SELECT min(id), max(id) FROM messages").fetchone()
+            if first is None:
+                return []
+            # Ids have no gaps worth counting: all that are removed are the oldest.
+            bound = max(last - keep, 0)
+            rows = execute(
+                f"SELECT {_COLUMNS} FROM messages WHERE id <= ? OR at < ? ORDER BY id LIMIT ?",
+                (bound, before, _REMOVED_AT_ONCE),
+            ).fetchall()
+            unread = []
+            for row in rows:
+                missed = execute(
+                    "SELECT member FROM mail LEFT JOIN received USING (member) "
+                    "WHERE mail.id = ? AND mail.id > coalesce(received.id, 0)",
+                    (row[0],),
+                ).fetchall()
+                if missed:
+                    unread.append((StoredMessage(*row), tuple(name for (name,) in missed)))
+            self._remove([StoredMessage(*row) for row in rows])
+            return unread
+
+    def _remove(self, messages: Sequence[StoredMessage]) -> None:
+        execute = self._database.executemany
+        # The index keeps no text, and has to be told what it was.
+        execute(
+            "INSERT INTO words (words, rowid, text) VALUES ('delete', ?, ?)",
+            [(message.id, as_indexed(message.text)) for message in messages],
+        )
+        execute("DELETE FROM messages WHERE id = ?", [(message.id,) for message in messages])
+        # A device of which nothing is left is forgotten, too: many say one thing, and never come again.
+        execute(
+            "DELETE FROM numbers WHERE sender = ? AND device = ? AND last = ?",
+            [(message.sender, message.device, message.number) for message in messages],
+        )
+
+    # Reading
+
+    def since(
+        self, member: str, conversations: Iterable[str], *, after: int, count: int
+    ) -> list[StoredMessage]:
+        """The first messages after an id, of the member's mail and of some conversations, in their order."""
+        found: dict[int, StoredMessage] = {}
+        with _explained():
+            rows = self._database.execute(
+                f"SELECT {_PREFIXED} FROM mail JOIN messages USING (id) "
+                "WHERE mail.member = ? AND mail.id > ? ORDER BY mail.id LIMIT ?",
+                (member, after, count),
+            ).fetchall()
+            for conversation in conversations:
+                rows += self._database.execute(
+                    f"SELECT {_COLUMNS} FROM messages WHERE conversation = ? AND id > ? ORDER BY id LIMIT ?",
+                    (conversation, after, count),
+                ).fetchall()
+        for row in rows:
+            found[row[0]] = StoredMessage(*row)
+        return [found[number] for number in sorted(found)[:count]]
+
+    def history(
+        self, conversation: str, *, count: int, before: int | None = None, after: int | None = None
+    ) -> list[StoredMessage]:
+        """The last messages of a conversation, below the id `before`; or the first ones above `after`. In their order."""
+        where, bound, order = "id < ?", before or 2**62, "DESC"
+        if after is not None:
+            where, bound, order = "id > ?", after, "ASC"
+        with _explained():
+            rows = self._database.execute(
+                f"SELECT {_COLUMNS} FROM messages WHERE conversation = ? AND {where} ORDER BY id {order} LIMIT ?",
+                (conversation, bound, count),
+            ).fetchall()
+        found = [StoredMessage(*row) for row in rows]
+        return found if after is not None else found[::-1]
+
+    def search(
+        self, text: str, member: str, conversations: Sequence[str], *, count: int
+    ) -> list[StoredMessage]:
+        """The last messages with all words of `text`, in the member's mail and in some conversations, in their order."""
+        query = as_query(text)
+        if not query:
+            return []
+        places = ", ".join("?" * len(conversations))
+        with _explained():
+            rows = self._database.execute(
+                f"SELECT {_PREFIXED} FROM words CROSS JOIN messages ON messages.id = words.rowid "
+                f"WHERE words MATCH ? AND (conversation IN ({places}) OR EXISTS "
+                "(SELECT 1 FROM mail WHERE mail.member = ? AND mail.id = messages.id)) "
+                "ORDER BY words.rowid DESC LIMIT ?",
+                (query, *conversations, member, count),
+            ).fetchall()
+        return [StoredMessage(*row) for row in reversed(rows)]
+
+    def unread(self, member: str, conversation: str) -> int:
+        """How many messages of others a conversation has above those that a member has read; no more than 1000 are counted."""
+        with _explained():
+            (count,) = self._database.execute(
+                "SELECT count(*) FROM (SELECT 1 FROM messages WHERE conversation = ? AND sender <> ? AND id > coalesce("
+                "(SELECT id FROM read WHERE member = ? AND conversation = ?), 0) LIMIT ?)",
+                (conversation, member, member, conversation, _MOST_UNREAD),
+            ).fetchone()
+        return int(count)
+
+    def received(self, member: str) -> int:
+        """Up to which id a member has all their mail."""
+        return self._number("SELECT id FROM received WHERE member = ?", member)
+
+    def last_number(self, sender: str, device: str) -> int:
+        """The number of a device's last message."""
+        return self._number(
+            "SELECT last FROM numbers WHERE sender = ? AND device = ?", sender, device
+        )
+
+    def last_id(self, conversation: str | None = None) -> int:
+        """The id of the newest message there is, of a conversation or of all."""
+        if conversation is None:
+            return self._number("SELECT max(id) FROM messages")
+        return self._number("SELECT max(id) FROM messages WHERE conversation = ?", conversation)
+
+    def _number(self, query: str, *values: str) -> int:
+        with _explained():
+            row = self._database.execute(query, values).fetchone()
+        return 0 if row is None or row[0] is None else int(row[0])
+
+    @contextmanager
+    def _transaction(self) -> Iterator[None]:
+        with _explained():
+            self._database.execute("BEGIN IMMEDIATE")
+            try:
+                yield
+                self._database.execute("COMMIT")
+            except BaseException:
+                # A full disk may have rolled it back already.
+                if self._database.in_transaction:
+                    self._database.execute("ROLLBACK")
+                raise
+
+
+@contextmanager
+def _explained() -> Iterator[None]:
+    try:
+        yield
+    except sqlite3.Error as error:
+        raise StoreError(f"the messages cannot be read or written: {error}") from error
