@@ -44,6 +44,7 @@ RISKY: Final = Names.of(
         # The loader and the C library.
         *("LD_*", "_RLD*", "DYLD_*", "GLIBC_TUNABLES", "MALLOC_*", "GCONV_PATH", "LOCPATH"),
         *("NLSPATH", "PATH_LOCALE", "GETCONF_DIR", "HOSTALIASES", "LOCALDOMAIN", "RES_OPTIONS"),
+        *("RESOLV_HOST_CONF", "NIS_PATH", "TZDIR", "SHLIB_PATH", "LIBPATH", "KRB5_CONFIG"),
         *("TERMINFO", "TERMINFO_DIRS", "TERMPATH", "TERMCAP"),
         # Shells.
         *("ENV", "IFS", "PATH", "CDPATH", "FPATH", "PS4", "SHELLOPTS", "GLOBIGNORE", "BASH*"),

@@ -18,7 +18,7 @@ from sockserv.services.execution.policy.rules import ANY, SHELL
 from sockserv.services.files.folders import Folder
 from sockserv.trust.identities import FilesAccess
 
-__all__ = ["RUNS_OTHERS", "WRITES_FILES", "known_as", "warnings_about"]
+__all__ = ["READS_FILES", "RUNS_OTHERS", "WRITES_FILES", "known_as", "warnings_about"]
 
 _MAX_WARNINGS: Final = 20
 _MAX_WARNING_CHARACTERS: Final = 500
@@ -46,11 +46,17 @@ _BUILDERS: Final = (
     "git hg svn make gmake cmake ninja meson bazel gcc g++ cc c++ clang ld cargo rustc go npm npx pnpm yarn pip "
     "pipx uv uvx gem bundle rake composer mvn gradle ant docker podman nerdctl lxc kubectl helm virsh qemu apt "
     "apt-get aptitude dpkg rpm yum dnf zypper pacman apk snap flatpak nix ansible ansible-playbook terraform puppet "
-    "salt chef tar bsdtar zip 7z cpio ar twistd gunicorn uwsgi"
+    "salt chef tar bsdtar zip 7z cpio ar twistd gunicorn uwsgi sockserv bwrap firejail run0"
 )
 _WRITERS: Final = (
     "cp mv ln install dd tee patch curl sort truncate shred rm chmod chown chgrp setfacl mount unzip gunzip pg_dump "
     "sponge mkfifo mknod"
+)
+_READERS: Final = (
+    "cat tac nl head tail grep egrep fgrep zgrep rg zcat bzcat xzcat gzip bzip2 xz zstd base32 base64 basenc od xxd "
+    "hexdump strings cut paste comm join column fold fmt pr rev uniq tr iconv diff diff3 cmp sdiff wdiff look date "
+    "file readelf objdump xmllint yq sha256sum md5sum b2sum shuf ptx expand unexpand colrm ul bat lpr lp mail mailx "
+    "sendmail logger wall"
 )
 RUNS_OTHERS: Final = frozenset(
     " ".join((_SHELLS, _INTERPRETERS, _EDITORS, _STARTERS, _BUILDERS)).split()
@@ -59,6 +65,9 @@ RUNS_OTHERS: Final = frozenset(
 
 WRITES_FILES: Final = frozenset(_WRITERS.split())
 """Programs that write, or give away, any file that their arguments name."""
+
+READS_FILES: Final = frozenset(_READERS.split())
+"""Programs that show any file that their arguments name, some of them in their complaints: also the owner's token."""
 
 _LOADERS: Final = ("ld-linux", "ld-musl", "ld.so", "ld-")
 
@@ -122,28 +131,35 @@ def known_as(path: str) -> set[str]:
     return names
 
 
-def _of_program(path: str, reach: str) -> Iterator[str]:
+def _deed_of(path: str) -> str | None:
+    """What a program does that reaches further than it seems; None where nothing is known."""
     names = known_as(path)
     if names & RUNS_OTHERS:
-        yield f"{path} runs what its arguments or its input say: with any of them it is {reach}."
-    elif names & WRITES_FILES:
-        yield (
-            f"{path} changes whatever files its arguments name, those included that say what is run: with any of them "
-            f"it is {reach}."
-        )
+        return "runs what its arguments or its input say"
+    if names & WRITES_FILES:
+        return "changes whatever files its arguments name, those included that say what is run"
+    if names & READS_FILES:
+        return "shows whatever files its arguments name, the token of the owner included"
+    return None
+
+
+def _of_program(path: str, reach: str) -> Iterator[str]:
+    deed = _deed_of(path)
+    if deed is not None:
+        yield f"{path} {deed}: with any of them it is {reach}."
 
 
 def _of_command(named: NamedCommand, reach: str) -> Iterator[str]:
-    names = known_as(named.program)
-    if names & RUNS_OTHERS:
-        chosen = [parameter.name for parameter in named.parameters if parameter.kind.is_free]
+    chosen = [parameter.name for parameter in named.parameters if parameter.kind.is_free]
+    if known_as(named.program) & RUNS_OTHERS:
         chosen += ["its input"] if named.stdin else []
         chosen += ["its terminal"] if named.terminal else []
-        if chosen:
-            yield (
-                f"{named.name} runs {named.program}, which can run other programs; see that {', '.join(chosen)} cannot "
-                f"make it do so, or it is {reach}."
-            )
+    deed = _deed_of(named.program)
+    if deed is not None and chosen:
+        yield (
+            f"{named.name} runs {named.program}, which {deed}; see that {', '.join(chosen)} cannot make it do so, or it is "
+            f"{reach}."
+        )
     if _overlap(named.env_allowed, RISKY):
         yield f"{named.name} lets variables in that can make of its program another one."
 

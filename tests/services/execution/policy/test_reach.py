@@ -9,7 +9,12 @@ import pytest
 
 from sockserv.services.execution.policy import ExecutionPolicy
 from sockserv.services.execution.policy.configuration import parse_configuration
-from sockserv.services.execution.policy.reach import RUNS_OTHERS, WRITES_FILES, known_as
+from sockserv.services.execution.policy.reach import (
+    READS_FILES,
+    RUNS_OTHERS,
+    WRITES_FILES,
+    known_as,
+)
 from sockserv.services.files.folders import Folders
 from sockserv.trust.identities import FilesAccess, FilesGrant
 from tests.services.execution.policy.kit import OWNER, Asked, FakeAccounts, alice
@@ -20,7 +25,7 @@ def bin(tmp_path: Path) -> Path:
     """Programs that anybody knows, which do nothing."""
     folder = tmp_path / "bin"
     folder.mkdir(mode=0o755)
-    for name in ("harmless", "bash", "python3.11", "cp", "vim.tiny", "busybox", "git"):
+    for name in ("harmless", "bash", "python3.11", "cp", "cat", "vim.tiny", "busybox", "git"):
         program = folder / name
         program.write_text("#!/bin/false\n")
         program.chmod(0o755)
@@ -62,9 +67,19 @@ def test_a_program_that_runs_others_is_everything(bin: Path, name: str) -> None:
     assert "everything that the account lab may do" in warning
 
 
-def test_a_program_that_writes_any_file_is_everything(bin: Path) -> None:
-    (warning,) = asked(bin, "BIN/cp").explain(str(bin / "cp")).warnings
-    assert "changes whatever files its arguments name" in warning
+@pytest.mark.parametrize(
+    ("name", "deed"),
+    [
+        ("cp", "changes whatever files its arguments name"),
+        ("cat", "shows whatever files its arguments name, the token of the owner included"),
+    ],
+)
+def test_a_program_that_writes_or_shows_any_file_is_everything(
+    bin: Path, name: str, deed: str
+) -> None:
+    (warning,) = asked(bin, f"BIN/{name}").explain(str(bin / name)).warnings
+    assert deed in warning
+    assert "everything that the account lab may do" in warning
 
 
 def test_other_programs_are_what_they_are(bin: Path) -> None:
@@ -100,6 +115,8 @@ ON_TERMINAL = '[commands.x]\nargv = ["BIN/vim.tiny"]\nterminal = true\n'
         ),
         (ON_TERMINAL, "see that its terminal cannot make it do so"),
         (TEXT.replace("git", "harmless"), None),
+        (TEXT.replace("git", "cat"), "see that a cannot make it do so, or it is everything"),
+        (INPUT.replace("bash", "cat"), None),
     ],
 )
 def test_a_command_with_what_its_caller_chooses(
@@ -191,5 +208,6 @@ def test_the_names_of_programs(path: str, name: str) -> None:
     assert name in RUNS_OTHERS
 
 
-def test_no_program_is_in_both_lists() -> None:
+def test_no_program_is_in_two_lists() -> None:
     assert not RUNS_OTHERS & WRITES_FILES
+    assert not READS_FILES & (RUNS_OTHERS | WRITES_FILES)
