@@ -132,10 +132,11 @@ def test_every_change_that_was_answered_is_there_after_kill_9(audited: Audited) 
             for _ in range(IN_FLIGHT):
                 open_change(client)
             killer = threading.Timer(0.3, audited.twistd.process.kill)
-            killer.start()
             while (frame := client.receive_or_end()) is not None:
                 assert frame["code"] == "permission-denied"
                 answered += 1
+                if answered == IN_FLIGHT + 1:
+                    killer.start()
                 try:
                     open_change(client)
                 except ConnectionError:

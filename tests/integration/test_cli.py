@@ -173,8 +173,8 @@ class TestEcho:
         source = process.stdin.fileno()
         os.set_blocking(source, False)
         sent = 0
-        # Full, and still full when everything that was under way has arrived.
-        while select.select([], [source], [], 0.5)[1]:
+        # Full, and still full when everything that was under way has arrived. It may be a while until it reads at all.
+        while select.select([], [source], [], 0.5 if sent > MIB else DEADLINE_SECONDS)[1]:
             sent += os.write(source, bytes(MIB))
         # The windows both ways, on both sides, with the pipes and the sockets.
         assert MIB < sent < 24 * MIB

@@ -147,6 +147,9 @@ class TestStarting:
         note = StateDirectory(state).running()
         try:
             assert (tmp_path / "pid").read_text() == str(note.pid)
+            # The note is there a moment before the reactor runs; who answers is told of signals, too.
+            token = StateDirectory(state).owner_token()
+            assert login_at(note.listening[0], token)["result"] == {"identity": "owner"}
             command[1:3] = [f"--pidfile={tmp_path}/pid2", f"--logfile={tmp_path}/log2"]
             second = subprocess.run(command, check=False, capture_output=True, text=True, **run)
             assert second.returncode == 1

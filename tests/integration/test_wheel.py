@@ -46,15 +46,9 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def programs(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The folder of the commands in an environment that has the wheel, and nothing that it does not ask for."""
     folder = tmp_path_factory.mktemp("environment")
-    venv.create(folder, with_pip=True)
-    pip: list[str | Path] = [
-        folder / "bin" / "python",
-        "-m",
-        "pip",
-        "--quiet",
-        "--disable-pip-version-check",
-    ]
-    run(*pip, "install", wheel, cwd=folder)
+    venv.create(folder)
+    pip: list[str | Path] = [sys.executable, "-m", "pip", "--python", folder, "--quiet"]
+    run(*pip, "--disable-pip-version-check", "install", wheel, cwd=folder)
     return folder / "bin"
 
 

@@ -198,6 +198,7 @@ def of_no_use() -> bytes:
         (of_no_use(), "TLS takes keys of the kinds EC, RSA, Ed25519 and Ed448"),
         (b"x" * (1024 * 1024 + 1), "is too large"),
     ],
+    ids=["empty", "binary", "a certificate", "cut", "encrypted", "of no use", "too large"],
 )
 def test_what_is_no_key(tmp_path: Path, content: bytes, problem: str) -> None:
     path = write(tmp_path / "key.pem", content)
