@@ -21,7 +21,7 @@ EDITABLE := --config-settings editable_mode=compat --editable
 # The tests start some hundreds of processes, each of which would compile every module anew.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: serve test lint format unit coverage fuzz integration clean
+.PHONY: serve test lint format unit disk coverage fuzz integration clean
 
 # The shell passes Ctrl-C, or the end of make, on to twistd, and waits until that has cleaned up. An end that was asked
 # for (143: by SIGTERM) is no mishap.
@@ -42,22 +42,32 @@ format: $(VENV)/ready-to-test
 	$(BIN)/ruff check --fix $(CODE) twisted
 	$(BIN)/ruff format $(CODE) twisted
 
-# pytest-twisted installs the reactor at once, so it stays out of the tests that must do without.
-UNIT := $(BIN)/python -m pytest -p no:twisted --ignore=tests/integration --ignore=tests/fuzz
+PYTEST := $(BIN)/python -m pytest
+# More processes than these take longer to start than they save. WORKERS=0 tests in one process, as --pdb needs it.
+WORKERS ?= auto
+PARALLEL := --numprocesses=$(WORKERS) --maxprocesses=8
+# pytest-twisted installs the reactor at once, so it stays out of the tests that must do without. pytest's support for
+# test cases of trial's, of which these have none, looks up the version of Twisted for each test: a tenth of their time.
+ALONE := -p no:twisted -p no:unittest
 
 unit: $(VENV)/ready-to-test
-	$(UNIT)
+	$(PYTEST) $(ALONE) $(PARALLEL) --ignore=tests/integration --ignore=tests/fuzz --ignore=tests/disk
 
-# The same tests; on Python 3.11 they take more than twice as long when they are watched.
+disk: $(VENV)/ready-to-test
+	$(PYTEST) $(ALONE) $(PARALLEL) tests/disk
+
+# Both of these. On Python 3.11 they take more than twice as long when they are watched.
 coverage: $(VENV)/ready-to-test
-	$(UNIT) --cov --cov-report=term --cov-fail-under=90
+	$(PYTEST) $(ALONE) $(PARALLEL) --ignore=tests/integration --ignore=tests/fuzz \
+	    --cov --cov-report=term --cov-fail-under=90
 
 # Some seconds of what may run for hours by hand: python -m tests.fuzz.connection --seconds 3600
 fuzz: $(VENV)/ready-to-test
-	$(BIN)/python -m pytest -p no:twisted tests/fuzz
+	$(PYTEST) $(ALONE) $(PARALLEL) tests/fuzz
 
+# A file's tests share what is costly to make, so they stay together.
 integration: $(VENV)/ready-to-test
-	$(BIN)/python -m pytest tests/integration
+	$(PYTEST) $(PARALLEL) --dist=loadfile tests/integration
 
 clean:
 	rm -rf $(VENV) build dist *.egg-info .coverage .hypothesis .mypy_cache .pytest_cache .ruff_cache

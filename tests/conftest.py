@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import gc
+import os
 import sys
 from collections.abc import Iterator
+from contextlib import suppress
+from pathlib import Path
 
 import pytest
 from hypothesis import settings
@@ -15,6 +18,8 @@ from twisted.logger import globalLogBeginner
 settings.register_profile("quick", deadline=None, max_examples=40)
 settings.register_profile("thorough", deadline=None, max_examples=1000)
 settings.load_profile("quick")
+
+_MEMORY = Path("/dev/shm")
 
 # Until somebody wants them Twisted keeps all events, and with them the connections of all tests.
 globalLogBeginner.beginLoggingTo([], redirectStandardIO=False, discardBuffer=True)
@@ -29,6 +34,19 @@ def _the_reactor_stays_out(request: pytest.FixtureRequest) -> Iterator[None]:
     yield
     if not request.config.pluginmanager.hasplugin("twisted"):
         assert "twisted.internet.reactor" not in sys.modules
+
+
+def _is_good_for_folders(memory: Path) -> bool:
+    with suppress(FileNotFoundError):
+        may_run_programs = not os.statvfs(memory).f_flag & os.ST_NOEXEC
+        return may_run_programs and os.access(memory, os.W_OK)
+    return False
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Folders of tests are in memory, but for those of the integration tests: the others would only wait for a disk."""
+    if not config.pluginmanager.hasplugin("twisted") and _is_good_for_folders(_MEMORY):
+        os.environ.setdefault("PYTEST_DEBUG_TEMPROOT", str(_MEMORY))
 
 
 def pytest_collection_finish() -> None:

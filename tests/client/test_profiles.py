@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import os
-import subprocess
-import sys
 from pathlib import Path
 
 import attrs
@@ -172,18 +170,6 @@ def test_whoever_was_slower_does_not_undo_what_somebody_else_has_done(profiles: 
     profiles.remove("lab1")
     assert not profiles.save(attrs.evolve(LAB, next_token=None), instead_of=LAB)
     assert profiles.names() == []
-
-
-def test_many_processes_write_the_same_one(profiles: Profiles) -> None:
-    program = (
-        "import sys; from pathlib import Path; from tests.client.test_profiles import LAB, Profiles\n"
-        "for _ in range(50): Profiles(Path(sys.argv[1])).save(LAB)"
-    )
-    command = [sys.executable, "-c", program, str(profiles.path)]
-    processes = [subprocess.Popen(command) for _ in range(2)]
-    assert [process.wait(60) for process in processes] == [0, 0]
-    assert profiles.load("lab1") == LAB
-    assert os.listdir(profiles.path) == ["lab1.toml"]
 
 
 def test_where_they_are(tmp_path: Path) -> None:

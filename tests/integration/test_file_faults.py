@@ -8,6 +8,7 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import pytest
@@ -19,7 +20,7 @@ from sockserv.files.errors import (
     NoSpace,
     ReadOnly,
 )
-from tests.services.files.test_races import Blocking
+from tests.disk.services.files.test_races import Blocking
 from tests.test_atomic import files_of_at_most
 
 DISK_BYTES = 1024 * 1024
@@ -135,17 +136,24 @@ def nobody() -> Iterator[None]:
         os.seteuid(0)
 
 
-def test_what_belongs_to_another_account(tmp_path: Path) -> None:
-    blocking = prepare(tmp_path)
-    for path in (tmp_path.parent.parent, tmp_path.parent, tmp_path, tmp_path / "folder"):
-        path.chmod(0o755)
+@pytest.fixture
+def shared() -> Iterator[Path]:
+    """A folder that every account can go to; those of pytest are private, and what is above them is."""
+    with TemporaryDirectory() as name:
+        Path(name).chmod(0o755)
+        yield Path(name)
+
+
+def test_what_belongs_to_another_account(shared: Path) -> None:
+    blocking = prepare(shared)
+    (shared / "folder").chmod(0o755)
     with nobody():
         for change in changes(blocking):
             with pytest.raises(FilesDenied):
                 change()
         assert blocking.get("a") == b"hello"
-    (tmp_path / "a").chmod(0)
-    (tmp_path / "folder").chmod(0)
+    (shared / "a").chmod(0)
+    (shared / "folder").chmod(0)
     with nobody():
         for use in (
             lambda: blocking.get("a"),

@@ -12,8 +12,8 @@ from sockserv.files.errors import NoSpace, QuotaExceeded
 from sockserv.services.files.quota import Quota
 from sockserv.testing import OWNER
 from sockserv.trust import FilesAccess, Identity
-from tests.services.files.kit import BIG, FilesServer, digest, somebody
-from tests.services.files.test_put import break_off, finish, kept, start
+from tests.disk.services.files.kit import BIG, FilesServer, digest, somebody
+from tests.disk.services.files.test_put import break_off, finish, kept, start
 
 WHO = somebody(FilesAccess.READ_WRITE)
 QUOTA_BYTES = 1_000_000

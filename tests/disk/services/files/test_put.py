@@ -26,7 +26,7 @@ from sockserv.files.errors import (
 from sockserv.files.names import RESERVED_PREFIX
 from sockserv.testing import EVERY_BYTE, OWNER, Link
 from sockserv.trust import FilesAccess
-from tests.services.files.kit import BIG, FilesServer, digest, somebody
+from tests.disk.services.files.kit import BIG, FilesServer, digest, somebody
 
 CONTENTS = [b"", b"hello", BIG]
 SIZES = pytest.mark.parametrize("content", CONTENTS, ids=["empty", "small", "big"])

@@ -10,8 +10,8 @@ import pytest
 from sockserv.files.names import RESERVED_PREFIX
 from sockserv.services.files import FilesSweeper
 from sockserv.trust import FilesAccess
-from tests.services.files.kit import FilesServer, somebody
-from tests.services.files.test_put import break_off, finish, kept, start
+from tests.disk.services.files.kit import FilesServer, somebody
+from tests.disk.services.files.test_put import break_off, finish, kept, start
 
 EXPIRY_SECONDS = 7 * 86_400
 

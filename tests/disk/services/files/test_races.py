@@ -26,8 +26,8 @@ from sockserv.services.files.folders import Folders
 from sockserv.services.files.store import Store
 from sockserv.services.files.upload import Upload
 from sockserv.trust import FilesAccess
+from tests.disk.services.files.kit import digest, somebody
 from tests.files.attacks import SECRET, Prison
-from tests.services.files.kit import digest, somebody
 
 CONTENT = b"hello"
 

@@ -27,9 +27,9 @@ from sockserv.files.errors import (
 from sockserv.files.names import RESERVED_PREFIX
 from sockserv.limits import Limits
 from sockserv.testing import Link
-from tests.services.files.kit import BIG, FilesServer, digest
-from tests.services.files.test_get import open_files
-from tests.services.files.test_put import break_off, start
+from tests.disk.services.files.kit import BIG, FilesServer, digest
+from tests.disk.services.files.test_get import open_files
+from tests.disk.services.files.test_put import break_off, start
 
 
 class TestStat:

@@ -12,8 +12,8 @@ from sockserv.client import Reply
 from sockserv.files.errors import Busy, DigestMismatch, Exists, NotADirectory, NotFound
 from sockserv.testing import OWNER
 from sockserv.trust import FilesAccess, Identity
-from tests.services.files.kit import FilesServer, digest, somebody
-from tests.services.files.test_put import count_turns
+from tests.disk.services.files.kit import FilesServer, digest, somebody
+from tests.disk.services.files.test_put import count_turns
 
 CONTENT = b"hello"
 

@@ -10,7 +10,7 @@ from sockserv.services import Service
 from sockserv.services.files import Files
 from sockserv.testing import Example, ServiceConformance
 from sockserv.trust import FilesAccess, FilesGrant
-from tests.services.files.kit import BIG, digest
+from tests.disk.services.files.kit import BIG, digest
 
 SMALL = b"hello"
 

@@ -12,8 +12,8 @@ from sockserv.errors import CallError, InvalidArgument
 from sockserv.files.errors import FilesError
 from sockserv.testing import OWNER
 from sockserv.trust import FilesAccess
+from tests.disk.services.files.kit import FilesServer, digest, somebody
 from tests.files.attacks import ATTACKS, SECRET, Attack, Prison
-from tests.services.files.kit import FilesServer, digest, somebody
 
 NEW = b"put there by an attacker"
 

@@ -13,7 +13,7 @@ from sockserv.errors import ConnectionEnded, InvalidArgument
 from sockserv.files.errors import Changed, NotAFile, NotFound
 from sockserv.limits import Limits
 from sockserv.testing import EVERY_BYTE, Link
-from tests.services.files.kit import BIG, FilesServer, digest
+from tests.disk.services.files.kit import BIG, FilesServer, digest
 
 CONTENTS = [b"", b"hello", BIG, 4 * BIG]
 SIZES = pytest.mark.parametrize("content", CONTENTS, ids=["empty", "small", "big", "bigger"])

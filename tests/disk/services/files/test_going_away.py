@@ -12,8 +12,8 @@ from sockserv.client import Client
 from sockserv.errors import SockservError
 from sockserv.files.names import is_reserved
 from sockserv.testing import Link
-from tests.services.files.kit import BIG, FilesServer, digest
-from tests.services.files.test_get import open_files
+from tests.disk.services.files.kit import BIG, FilesServer, digest
+from tests.disk.services.files.test_get import open_files
 
 CONTENT = 2 * BIG
 

@@ -10,8 +10,8 @@ from sockserv.files.errors import ReadOnly
 from sockserv.services.files import Files
 from sockserv.testing import OWNER, MemoryServer
 from sockserv.trust import FilesAccess
+from tests.disk.services.files.kit import BIG, digest, somebody
 from tests.server.test_audited import Sink
-from tests.services.files.kit import BIG, digest, somebody
 
 
 def test_what_is_written_down(tmp_path: Path) -> None:

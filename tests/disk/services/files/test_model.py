@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -13,7 +14,7 @@ from sockserv.files.errors import FilesError
 from sockserv.files.facts import FileType
 from sockserv.services.files import tree
 from sockserv.services.files.walking import walk
-from tests.services.files.test_races import Blocking
+from tests.disk.services.files.test_races import Blocking
 
 PATHS = [*"abc", *(f"{x}/{y}" for x in "ab" for y in "abc"), "a/a/a", "a/b/c"]
 paths = st.sampled_from(PATHS)
@@ -111,8 +112,7 @@ def found(blocking: Blocking) -> dict[str, bytes | None]:
 
 @given(st.lists(operations, max_size=25))
 def test_it_is_as_in_the_model(steps: list[tuple[Any, ...]]) -> None:
-    memory = Path("/dev/shm")
-    with TemporaryDirectory(dir=memory if memory.is_dir() else None) as folder:
+    with TemporaryDirectory(dir=os.environ.get("PYTEST_DEBUG_TEMPROOT")) as folder:
         blocking, model = Blocking(Path(folder)), Model()
         for name, *args in steps:
             expected: Any

@@ -12,8 +12,8 @@ from sockserv.errors import CallError, PermissionDenied
 from sockserv.files.errors import Exists, FilesDenied, NotADirectory, NotFound, ReadOnly
 from sockserv.testing import OWNER
 from sockserv.trust import FilesAccess, FilesGrant, Identity
-from tests.services.files.kit import BIG, FilesServer, digest, somebody
-from tests.services.files.test_put import break_off, kept
+from tests.disk.services.files.kit import BIG, FilesServer, digest, somebody
+from tests.disk.services.files.test_put import break_off, kept
 
 Operations = dict[str, dict[str, Any]]
 
