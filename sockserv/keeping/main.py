@@ -13,13 +13,13 @@ from typing import Final
 import attrs
 
 from sockserv.execution.outcome import Outcome
+from sockserv.execution.starting import failed_to_start
 from sockserv.keeping.channels import Channels, open_channels
 from sockserv.keeping.conversation import Conversation
 from sockserv.keeping.folder import JobFolder
 from sockserv.keeping.messages import Decoder, Ended, Order, encode
 from sockserv.keeping.record import write_outcome, write_record
 from sockserv.keeping.spool import Spool
-from sockserv.keeping.supervision import failed_to_start
 from sockserv.keeping.supervisor import Supervisor
 from sockserv.processes.starting import StartError, start
 from sockserv.processes.table import Machine, become_reaper
@@ -125,10 +125,12 @@ def _listen(folder: JobFolder) -> socket.socket:
 
 def _failed(order: Order, error: StartError) -> Outcome:
     return failed_to_start(
-        order.record,
-        error,
+        errno=error.errno,
+        what=error.what,
         program=os.fsdecode(order.launch.arguments[0]),
         directory=os.fsdecode(order.launch.directory),
+        job=order.record.job,
+        rule=order.record.rule,
     )
 
 

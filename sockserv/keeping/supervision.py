@@ -7,9 +7,7 @@ that it can end. Time is in seconds of any clock that never goes back, and is ha
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Iterator
-from errno import errorcode
 from signal import SIGCONT, SIGINT, SIGKILL, SIGTERM
 from typing import Final, Protocol
 
@@ -17,10 +15,9 @@ from sockserv.execution.outcome import KillReason, Outcome, OutcomeKind
 from sockserv.execution.signals import name_of_signal
 from sockserv.keeping.record import Record
 from sockserv.keeping.spool import SpoolFull
-from sockserv.processes.starting import StartError
 from sockserv.processes.table import Reaped
 
-__all__ = ["Output", "Supervised", "Supervision", "failed_to_start"]
+__all__ = ["Output", "Supervised", "Supervision"]
 
 _LEFTOVER_SECONDS: Final = 0.5
 """How long what a job leaves behind may take to end by itself when it is told to."""
@@ -262,15 +259,3 @@ class Supervision:
     def _finish(self) -> None:
         self.is_over = True
         self._step_at = None
-
-
-def failed_to_start(record: Record, error: StartError, *, program: str, directory: str) -> Outcome:
-    """The outcome of a job that could not be started."""
-    what = directory if error.what == "directory" else program
-    return Outcome(
-        kind=OutcomeKind.FAILED_TO_START,
-        errno=errorcode.get(error.errno, str(error.errno)),
-        message=f"the {error.what} {what} cannot be used: {os.strerror(error.errno).lower()}",
-        job=record.job,
-        rule=record.rule,
-    )

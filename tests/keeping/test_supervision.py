@@ -8,10 +8,9 @@ from typing import Any
 
 import pytest
 
-from sockserv.execution.outcome import KillReason, OutcomeKind
+from sockserv.execution.outcome import KillReason
 from sockserv.keeping.spool import SpoolFull
-from sockserv.keeping.supervision import Supervision, failed_to_start
-from sockserv.processes.starting import StartError
+from sockserv.keeping.supervision import Supervision
 from sockserv.processes.table import Reaped, Usage
 from tests.keeping.kit import record
 
@@ -300,14 +299,3 @@ class TestLeftovers:
         assert not life.is_over()
         life.write(b"x")
         assert life.is_over()
-
-
-@pytest.mark.parametrize(
-    ("what", "named"), [("program", "/bin/x"), ("directory", "/there"), ("process", "/bin/x")]
-)
-def test_a_job_that_could_not_be_started(what: str, named: str) -> None:
-    error = StartError(errno.EACCES, what)
-    outcome = failed_to_start(record(), error, program="/bin/x", directory="/there")
-    assert outcome.kind is OutcomeKind.FAILED_TO_START
-    assert outcome.errno == "EACCES"
-    assert outcome.message == f"the {what} {named} cannot be used: permission denied"

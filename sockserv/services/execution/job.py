@@ -13,9 +13,7 @@ Invariants:
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
-from errno import ENOENT, errorcode
-from os import strerror
-from signal import SIGHUP, SIGINT, SIGKILL, SIGQUIT, SIGTERM, Signals
+from signal import SIGHUP, SIGINT, SIGKILL, SIGQUIT, SIGTERM
 from typing import Final
 
 import attrs
@@ -28,6 +26,7 @@ from sockserv.execution.arguments import STANDARD_ERROR, STANDARD_OUTPUT, RunArg
 from sockserv.execution.errors import NoTerminal, OutcomeUnknown
 from sockserv.execution.outcome import Job, KillReason, Outcome, OutcomeKind
 from sockserv.execution.signals import name_of_signal
+from sockserv.execution.starting import failed_to_start
 from sockserv.limits import ExecutionLimits
 from sockserv.services.api import Call
 from sockserv.services.execution.awaited import Awaited
@@ -297,12 +296,11 @@ class LiveJob:
     def _not_started(self, failed: StartFailed) -> Outcome:
         assert self._decision is not None
         program = self._decision.program
-        what = program.directory if failed.what == "directory" else program.argv[0]
-        why = "there is no such file" if failed.errno == ENOENT else strerror(failed.errno).lower()
-        return Outcome(
-            kind=OutcomeKind.FAILED_TO_START,
-            errno=errorcode.get(failed.errno, str(failed.errno)),
-            message=f"the {failed.what} {what} cannot be used: {why}",
+        return failed_to_start(
+            errno=failed.errno,
+            what=failed.what,
+            program=program.argv[0],
+            directory=program.directory,
             job=self.name,
             rule=self._rule,
         )
@@ -313,7 +311,7 @@ class LiveJob:
         reason = None if signal is not None else self._reason or KillReason.CANCELLED
         return Outcome(
             kind=OutcomeKind.SIGNALLED if reason is None else OutcomeKind.KILLED,
-            signal=None if signal is None else Signals(signal).name.removeprefix("SIG"),
+            signal=None if signal is None else name_of_signal(signal),
             reason=reason,
             message="it had not begun yet",
             job=self.name,

@@ -54,15 +54,15 @@ class TestOutcomes:
             assert running.stdout == b"so far\n"
 
     def test_what_could_not_be_used_is_said(self) -> None:
-        with LiveServer({"busy": StartFailed(errno.EAGAIN)}) as server:
+        with LiveServer({"busy": StartFailed(errno.EAGAIN, "process")}) as server:
             messages = [
                 getattr(server.run(name).outcome, "message", None)
                 for name in ("not-there", "nowhere", "busy")
             ]
             assert messages == [
-                "the program not-there cannot be used: there is no such file",
+                "the program not-there cannot be run: there is no such file",
                 "the directory /home/somebody cannot be used: there is no such file",
-                "the program busy cannot be used: resource temporarily unavailable",
+                "there is no room for one more process: resource temporarily unavailable",
             ]
 
     def test_a_refusal_is_an_error_that_names_the_rule(self) -> None:
