@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Final
 
 import attrs
@@ -11,10 +11,11 @@ import click
 from sockserv.cli.durations import seconds_in
 from sockserv.cli.options import App, Command, pass_app
 from sockserv.cli.stdio import StreamError
-from sockserv.errors import ConnectError, InvalidArgument, UnexpectedResult
+from sockserv.errors import ConnectError, InvalidArgument, SockservError, UnexpectedResult
 
 if TYPE_CHECKING:
     from sockserv.cli.session import Session
+    from sockserv.client import Client
     from sockserv.urls import ServerUrl
 
 __all__ = ["command"]
@@ -218,6 +219,20 @@ async def _invite(session: Session, request: _Request, line: _Line, *, qr: bool 
     reached = _reached(session)
     client = await session.connect()
     try:
+        invited = await _ask(session, client, request)
+        url = _invitation(invited, reached, line)
+        await _show(session, invited.name, url)
+        for doubt in await _doubts(client, invited.name, request.arguments.get("exec", ())):
+            await session.remark(doubt)
+    finally:
+        await client.close()
+    # A host counts for TLS only.
+    is_told = line.host is None or url.host != line.host[0]
+    await _explain(session, invited.name, url, is_told=is_told, qr=qr)
+
+
+async def _ask(session: Session, client: Client, request: _Request) -> _Invited:
+    try:
         reply = await client.call(
             request.operation,
             request.arguments,
@@ -230,24 +245,37 @@ async def _invite(session: Session, request: _Request, line: _Line, *, qr: bool 
             raise
         advice = f"{error}; `sockserv invite --again {taken}` makes another line for them"
         raise InvalidArgument(advice, details=error.details) from None
-    finally:
-        await client.close()
-    invited = reply.result
-    url = _invitation(invited, reached, line)
+    invited: _Invited = reply.result
+    return invited
+
+
+async def _show(session: Session, name: str, url: ServerUrl) -> None:
     try:
         await session.show(
             url.reveal(),
-            {"name": invited.name, "url": url.reveal(), "is_local": url.is_local},
+            {"name": name, "url": url.reveal(), "is_local": url.is_local},
         )
         await session.output.flush()
     except StreamError as error:
         raise StreamError(
-            f"{error}: {invited.name} is invited, but nobody has seen the line; "
-            f"`sockserv invite --again {invited.name}` makes another one"
+            f"{error}: {name} is invited, but nobody has seen the line; "
+            f"`sockserv invite --again {name}` makes another one"
         ) from None
-    # A host counts for TLS only.
-    is_told = line.host is None or url.host != line.host[0]
-    await _explain(session, invited.name, url, is_told=is_told, qr=qr)
+
+
+async def _doubts(client: Client, name: str, rules: Sequence[str]) -> list[str]:
+    """What the daemon says of the named commands among the rules that no command stands for yet."""
+    doubts = []
+    for rule in rules:
+        if rule.startswith("/") or rule in ("any", "shell"):
+            continue
+        try:
+            explanation = await client.exec.explain([rule], identity=name)
+        except SockservError:
+            break  # who invites may not ask that, or nobody can; they are invited all the same
+        if not explanation.allowed and explanation.rule == "none":
+            doubts.append(f"{explanation.why}.")
+    return doubts
 
 
 def _reached(session: Session) -> ServerUrl | None:

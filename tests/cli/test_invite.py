@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import attrs
 import click
 import pytest
 from twisted.internet.defer import Deferred
@@ -14,6 +15,8 @@ from twisted.internet.defer import Deferred
 from sockserv.cli.stdio import StreamError
 from sockserv.client.profiles import Profile, Profiles
 from sockserv.errors import ConnectError, InvalidArgument, ProfileError, UnexpectedResult
+from sockserv.execution.outcome import Explanation
+from sockserv.services import Call, Service, operation
 from sockserv.testing import MemoryServer
 from sockserv.urls import ServerUrl
 from tests.cli.fake_admin import PIN, TOKEN, Admin, AnotherLine
@@ -31,6 +34,24 @@ def admin() -> Admin:
 def memory(admin: Admin) -> Iterator[MemoryServer]:
     with MemoryServer([admin]) as memory:
         yield memory
+
+
+@attrs.frozen
+class Question:
+    argv: tuple[str, ...]
+    identity: str
+
+
+class Explaining(Service):
+    """Has the command `backup`, and nothing else."""
+
+    @operation("exec.explain", args=Question, permission="exec")
+    def explain(self, call: Call[Question]) -> Explanation:
+        (name,) = call.args.argv
+        if name == "backup":
+            return Explanation(allowed=False, rule=name, why="too few values")
+        why = f"{call.args.identity} may run {name}, but there is none"
+        return Explanation(allowed=False, rule="none", why=why)
 
 
 class Shown:
@@ -85,6 +106,20 @@ def test_what_the_daemon_is_asked(
     nothing |= {"echo": True, "permissions": (), "expires_seconds": None, "name": "alice"}
     (arguments_of_the_call,) = admin.asked
     assert {name: getattr(arguments_of_the_call, name) for name in nothing} == nothing | asked
+
+
+def test_commands_that_are_not_there_yet(admin: Admin) -> None:
+    arguments = [
+        *("--exec", "backup"),
+        *("--exec", "bakup"),
+        *("--exec", "/bin/x"),
+        "--exec",
+        "any",
+    ]
+    with MemoryServer([admin, Explaining()]) as memory:
+        shown = Shown(memory, *arguments, "alice")
+        assert (shown.line, shown.remarks) == (LINE, "alice may run bakup, but there is none.\n")
+        assert Shown(memory, *arguments, "alice", json=True).remarks == ""
 
 
 def test_a_name_that_is_taken(memory: MemoryServer, admin: Admin) -> None:

@@ -76,7 +76,9 @@ def no_rule(
     word = command.argv[0]
     if word in rules and not word.startswith("/") and word not in configuration.commands:
         refuse(
-            NO_RULE, f"{identity.name} may run {word}, but this server has no command of this name"
+            NO_RULE,
+            f"{identity.name} may run {word}, but this server has no command of this name: it has to be written in "
+            "commands.toml",
         )
     near = next(
         (rule for rule in rules if rule.startswith("/") and rule.endswith(f"/{word}")), None
