@@ -28,7 +28,7 @@ class ReachableJob(Protocol):
         """What is told of it in a list."""
 
     def outcome(self) -> Awaitable[Outcome]:
-        """How it has ended, when it has. Raises `OutcomeUnknown`."""
+        """How it has ended, when it has; lost, for a kept one of which nobody can tell. Raises `OutcomeUnknown` for a live one."""
 
     def kill(self, *, force: bool) -> Awaitable[Outcome]:
         """End it, by the graded stop or at once by force; how it has ended then, which may be another way."""
@@ -46,7 +46,7 @@ class KeptJob(ReachableJob, Protocol):
     def attach(self, call: Call[AttachArguments]) -> Awaitable[Outcome]:
         """Answer a call with the job's output from the offsets on, and its outcome.
 
-        Raises `OutputGone`, `StandardInputBusy` and `OutcomeUnknown`.
+        Raises `OutputGone`, `StandardInputBusy`, and `Unavailable` when the server goes.
         """
 
     def remove(self) -> Awaitable[None]:

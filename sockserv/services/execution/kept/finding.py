@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
+from typing import Final
 
 import attrs
+from twisted.logger import Logger
 
 from sockserv.execution.outcome import Outcome, OutcomeKind
 from sockserv.keeping.folder import JobFolder, find_folders
@@ -15,6 +17,10 @@ from sockserv.processes.table import Machine
 from sockserv.processes.trees import kill_strangers
 
 __all__ = ["Found", "find_all", "look_at", "new_job"]
+
+_MAX_LOG_BYTES: Final = 64 * 1024
+
+_log: Final = Logger()
 
 
 @attrs.frozen(kw_only=True)
@@ -61,6 +67,12 @@ def look_at(folder: JobFolder, record: Record) -> Found:
         # Once more: it may have ended in between, as it should.
         ended = read_outcome(folder)
         if ended is None:
+            _log.error(
+                "the process that looked after the job {job} of {identity} is gone before that had ended: {said}",
+                job=record.job,
+                identity=record.identity,
+                said=_last_words(folder) or "it was killed, or the machine has stopped",
+            )
             kill_strangers(Machine(adopts=False), (), (record.mark,))
             ended = _lost(folder, record)
             with suppress(OSError):  # a full disk does not make it less lost
@@ -74,6 +86,15 @@ def look_at(folder: JobFolder, record: Record) -> Found:
         stdout_bytes=stdout_bytes,
         stderr_bytes=stderr_bytes,
     )
+
+
+def _last_words(folder: JobFolder) -> str:
+    """What a supervisor has said at its end that nobody foresaw."""
+    try:
+        with open(folder.log, "rb") as file:
+            return file.read(_MAX_LOG_BYTES).decode("utf-8", "replace").strip()
+    except OSError:
+        return ""
 
 
 def _lost(folder: JobFolder, record: Record) -> Outcome:
