@@ -11,6 +11,7 @@ from sockserv.cli.escape import EscapeFilter
 from sockserv.cli.interrupts import Interrupts, forget
 from sockserv.cli.outcomes import say_how_it_ended, status_of_outcome
 from sockserv.cli.pouring import Pouring
+from sockserv.cli.stdio import StreamClosed
 from sockserv.errors import SockservError
 from sockserv.execution.outcome import Outcome, OutcomeKind
 
@@ -81,8 +82,7 @@ class _Foreground:
 
     async def _send(self) -> None:
         """Give the job our standard input, while it takes it. Raises `StreamError`."""
-        stdin = self._job.stdin
-        while self._reads_input and (piece := await self._session.input.read()):
+        while self._reads_input and (piece := await self._read()):
             if self._escape is not None:
                 piece = self._escape.feed(piece)
             if not await self._write(piece):
@@ -92,7 +92,13 @@ class _Foreground:
                 return
         if self._escape is not None:
             await self._write(self._escape.end())
-        stdin.close()
+        self._job.stdin.close()
+
+    async def _read(self) -> bytes:
+        try:
+            return await self._session.input.read()
+        except StreamClosed:
+            return b""  # which hinders no program that does not read
 
     async def _write(self, data: bytes) -> bool:
         """Send bytes; whether more can be sent."""

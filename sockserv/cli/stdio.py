@@ -29,7 +29,7 @@ from twisted.internet.interfaces import IReactorFromThreads
 from sockserv.cli.exits import EndedBySignal
 from sockserv.errors import LocalError
 
-__all__ = ["Input", "Output", "StreamError", "ThreadInput", "ThreadOutput"]
+__all__ = ["Input", "Output", "StreamClosed", "StreamError", "ThreadInput", "ThreadOutput"]
 
 T = TypeVar("T")
 
@@ -41,6 +41,10 @@ _MAX_BUFFERS: Final = 64
 
 class StreamError(LocalError):
     """Standard input or output cannot be used; the message says which, and why."""
+
+
+class StreamClosed(StreamError):
+    """It was closed before the command began, as `<&-` does in a shell."""
 
 
 class Input(Protocol):
@@ -95,7 +99,8 @@ class ThreadInput:
             try:
                 piece = _when_ready(self._file, select.POLLIN, os.read, self._file, _PIECE_BYTES)
             except OSError as error:
-                piece = StreamError(f"cannot read {self._name}: {_reason(error)}")
+                kind = StreamClosed if error.errno == errno.EBADF else StreamError
+                piece = kind(f"cannot read {self._name}: {_reason(error)}")
             self._reactor.callFromThread(self._take, piece)
 
     def _take(self, piece: bytes | StreamError) -> None:

@@ -12,7 +12,7 @@ import pytest
 from twisted.internet.defer import CancelledError, Deferred
 
 from sockserv.cli.exits import EndedBySignal
-from sockserv.cli.stdio import StreamError
+from sockserv.cli.stdio import StreamClosed, StreamError
 from sockserv.client import Client
 from sockserv.errors import ConnectError
 from sockserv.testing import MemoryServer
@@ -199,6 +199,10 @@ class TestBrokenOff:
         assert run.errors.content == b"sockserv: cannot read standard input\n"
         run.memory.flush()
         assert run.service.jobs == {}
+
+    def test_an_input_that_was_closed_is_empty(self, run: Run) -> None:
+        closed = Pieces([], end=StreamClosed("cannot read standard input: it is closed"))
+        assert run.status("exec", "cat", pieces=closed) == 0
 
     def test_a_signal_for_us_ends_it(self, run: Run) -> None:
         running = run.start("exec", "wait", pieces=never())
