@@ -109,14 +109,19 @@ def room_of(path: Path, package: Path) -> str:
 
 
 @cache
-def tree_of(path: Path) -> ast.Module:
-    return ast.parse(path.read_text(encoding="utf-8"), str(path))
+def statements_of(path: Path) -> tuple[ast.AST, ...]:
+    """Every statement in the file, at whatever depth. Expressions are left out: they hold most nodes, and no imports."""
+    found: list[ast.AST] = [ast.parse(path.read_text(encoding="utf-8"), str(path))]
+    for node in found:
+        for field in ("body", "orelse", "handlers", "finalbody", "cases"):
+            found += getattr(node, field, ())
+    return tuple(found)
 
 
 def imports_of(path: Path, package: Path) -> Iterator[tuple[int, str]]:
     """Every import statement in the file, at whatever depth: its line, and the module or name it names in full."""
     here = (package.name, *path.relative_to(package).with_suffix("").parts)
-    for node in ast.walk(tree_of(path)):
+    for node in statements_of(path):
         if isinstance(node, ast.Import):
             for alias in node.names:
                 yield node.lineno, alias.name
@@ -169,7 +174,7 @@ def size_breaches(path: Path) -> Iterator[str]:
     lines = len(text.splitlines())
     if lines > MAX_FILE_LINES:
         yield f"{path}: {lines} lines"
-    for node in ast.walk(tree_of(path)):
+    for node in statements_of(path):
         if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
             length = (node.end_lineno or node.lineno) - node.lineno + 1 - docstring_lines(node)
             if length > MAX_FUNCTION_LINES:
