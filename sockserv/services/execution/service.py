@@ -23,7 +23,7 @@ from sockserv.execution.arguments import (
     SignalArguments,
     StartArguments,
 )
-from sockserv.execution.errors import JobExists, JobNotFound
+from sockserv.execution.errors import JobExists, JobNotFound, Refused
 from sockserv.execution.outcome import Explanation, KillReason, Outcome, Started
 from sockserv.execution.signals import number_of_signal
 from sockserv.limits import ExecutionLimits
@@ -210,7 +210,11 @@ class Execution(Service):
 
     async def _decide(self, call: Call[R], job: str) -> Decision:
         """What the policy says about a command, for a job of this name."""
-        decision = await self._policy.decide(call.identity, call.args, call.in_thread)
+        try:
+            decision = await self._policy.decide(call.identity, call.args, call.in_thread)
+        except Refused as refused:
+            call.note(rule=refused.details.get("rule"))
+            raise
         environment = {**decision.program.environment, "SOCKSERV_JOB": job}
         program = attrs.evolve(decision.program, environment=environment)
         return attrs.evolve(decision, program=program)
