@@ -96,11 +96,12 @@ class Guardian:
 
     def _receive(self) -> None:
         try:
-            data, descriptors, _, _ = socket.recv_fds(
-                self._link, _RECEIVED_BYTES, MAX_DESCRIPTORS, socket.MSG_CMSG_CLOEXEC
-            )
+            data, descriptors, _, _ = socket.recv_fds(self._link, _RECEIVED_BYTES, MAX_DESCRIPTORS)
         except ConnectionError:
             data, descriptors = b"", []
+        for descriptor in descriptors:
+            # Python 3.11 takes MSG_CMSG_CLOEXEC for this, and makes nothing of it.
+            os.set_inheritable(descriptor, False)
         self._descriptors += descriptors
         if not data:
             self._is_serving = False
