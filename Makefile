@@ -50,8 +50,10 @@ PARALLEL := --numprocesses=$(WORKERS) --maxprocesses=8
 # test cases of trial's, of which these have none, looks up the version of Twisted for each test: a tenth of their time.
 ALONE := -p no:twisted -p no:unittest
 
+# Of properties some examples; the coverage run, which is part of `make test`, tries four times as many.
 unit: $(VENV)/ready-to-test
-	$(PYTEST) $(ALONE) $(PARALLEL) --ignore=tests/integration --ignore=tests/fuzz --ignore=tests/disk
+	$(PYTEST) $(ALONE) $(PARALLEL) --hypothesis-profile=brief \
+	    --ignore=tests/integration --ignore=tests/fuzz --ignore=tests/disk
 
 disk: $(VENV)/ready-to-test
 	$(PYTEST) $(ALONE) $(PARALLEL) tests/disk

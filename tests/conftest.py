@@ -13,8 +13,9 @@ import pytest
 from hypothesis import settings
 from twisted.logger import globalLogBeginner
 
-# How long one case may take depends on the machine and on what else it does. To look longer:
-# pytest --hypothesis-profile=thorough
+# How long one case may take depends on the machine and on what else it does. `make unit` takes "brief", `make test` does
+# not. To look longer: pytest --hypothesis-profile=thorough
+settings.register_profile("brief", deadline=None, max_examples=10)
 settings.register_profile("quick", deadline=None, max_examples=40)
 settings.register_profile("thorough", deadline=None, max_examples=1000)
 settings.load_profile("quick")

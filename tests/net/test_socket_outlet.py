@@ -8,7 +8,7 @@ from itertools import repeat
 from typing import Any, cast
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from twisted.internet.address import UNIXAddress
 from twisted.internet.protocol import Protocol
@@ -246,7 +246,6 @@ def requests(*bodies: bytes) -> bytes:
     )
 
 
-@settings(max_examples=20)
 @given(st.integers(50, 70_000), st.integers(1, 5))
 def test_a_server_on_a_slow_socket(take: int, count: int) -> None:
     bodies = [bytes([number]) * 20_000 for number in range(count)]

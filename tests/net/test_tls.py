@@ -97,7 +97,6 @@ def test_what_is_said_before_the_handshake_is_heard_after_it(files: Files) -> No
     assert (pair.client.received, pair.server.received) == (b"from the server", b"from the client")
 
 
-@settings(max_examples=30, deadline=None)
 @given(
     sizes=st.lists(st.integers(1, 4000), min_size=1, max_size=40),
     amount=st.integers(0, 300_000),

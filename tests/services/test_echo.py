@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from sockserv.errors import PermissionDenied
@@ -46,7 +46,6 @@ def test_upper_case(text: bytes, expected: bytes) -> None:
         assert memory.run(client.call("echo", {"upper": True}, body=text)).body == expected
 
 
-@settings(max_examples=30)
 @given(st.binary(max_size=3000), st.integers(1, 3000), st.integers(0, 2**32))
 def test_every_byte_comes_back(body: bytes, window_bytes: int, seed: int) -> None:
     limits = Limits(window_bytes=window_bytes, send_buffer_bytes=window_bytes)

@@ -48,7 +48,6 @@ class Mirror(Service):
         return call.args
 
 
-@settings(max_examples=25, deadline=None)
 @given(arguments(Everything))
 def test_arguments_arrive_as_they_were_drawn(args: Everything) -> None:
     with MemoryServer([Mirror()]) as memory:
@@ -61,13 +60,11 @@ def test_arguments_leave_out_what_has_a_default() -> None:
     assert find(arguments(Inner), lambda inner: not inner.tags).tags == frozenset()
 
 
-@settings(max_examples=50)
 @given(json_values())
 def test_json_values_keep_their_value(value: Any) -> None:
     assert msgspec.json.decode(msgspec.json.encode(value)) == value
 
 
-@settings(max_examples=50)
 @given(messages())
 def test_messages_are_valid(message: Any) -> None:
     assert decode_header(encode_header(message)) == message
@@ -85,7 +82,6 @@ def test_every_kind_of_message_is_drawn() -> None:
     assert names == {cls.__struct_config__.tag for cls in get_args(Message)}
 
 
-@settings(max_examples=50)
 @given(frames(max_body_bytes=50))
 def test_the_body_has_the_size_announced(drawn: tuple[Any, bytes]) -> None:
     message, body = drawn
@@ -99,7 +95,6 @@ def test_pieces_are_the_same_bytes(data: st.DataObject, whole: bytes) -> None:
     assert 1 <= len(cut) <= 5
 
 
-@settings(max_examples=25, deadline=None)
 @given(links(), st.binary(max_size=5000))
 def test_links_carry_everything(link: Any, body: bytes) -> None:
     with MemoryServer([Echo()]) as memory:

@@ -18,7 +18,6 @@ from sockserv.errors import ProtocolError
 from sockserv.testing.strategies import frames, pieces
 from sockserv.wire.framing import FrameReader, Prefix
 from sockserv.wire.messages import Message, decode_header, encode_header, pack_length
-from tests.wire.properties import quick
 
 
 @attrs.frozen
@@ -62,7 +61,6 @@ def as_sent(message: Message, body: bytes) -> tuple[bytes, bytes]:
     return encode_header(message), body
 
 
-@quick
 @given(st.lists(frames(), max_size=3), st.data())
 def test_any_fragmentation_gives_the_same_frames(
     sent: list[tuple[Message, bytes]], data: st.DataObject
@@ -77,7 +75,6 @@ def test_any_fragmentation_gives_the_same_frames(
     assert reader.is_between_frames
 
 
-@quick
 @given(st.binary(max_size=400), st.data())
 def test_any_bytes_give_parts_or_a_breach(stream: bytes, data: st.DataObject) -> None:
     def read(deliveries: list[bytes]) -> tuple[list[Any], str | None]:

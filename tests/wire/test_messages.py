@@ -34,7 +34,6 @@ from sockserv.wire.messages import (
     encode_value,
     name_of,
 )
-from tests.wire.properties import quick
 
 
 def refused(header: bytes) -> str:
@@ -57,13 +56,11 @@ def plain(message: Message) -> Any:
     return msgspec.json.decode(encode_header(message))
 
 
-@quick
 @given(any_message())
 def test_what_is_written_is_read(message: Message) -> None:
     assert plain(decode_header(encode_header(message))) == plain(message)
 
 
-@quick
 @given(any_message(), st.randoms(use_true_random=False))
 def test_the_order_of_keys_and_white_space_mean_nothing(message: Message, random: Any) -> None:
     keys = list(plain(message).items())
@@ -72,7 +69,6 @@ def test_the_order_of_keys_and_white_space_mean_nothing(message: Message, random
     assert plain(decode_header(b" " + header + b"\n")) == plain(message)
 
 
-@quick
 @given(any_message(), st.data())
 def test_a_key_twice(message: Message, data: st.DataObject) -> None:
     header = encode_header(message)
@@ -81,13 +77,11 @@ def test_a_key_twice(message: Message, data: st.DataObject) -> None:
     assert "twice" in refused(header[:-1] + b"," + again[1:])
 
 
-@quick
 @given(st.binary(max_size=200))
 def test_any_bytes_are_a_message_or_a_breach(header: bytes) -> None:
     decode_or_refuse(header)
 
 
-@quick
 @given(any_message(), st.binary(max_size=4), st.data())
 def test_a_message_with_a_mistake_in_it_too(
     message: Message, mistake: bytes, data: st.DataObject
@@ -282,7 +276,6 @@ def test_a_reason_is_short_and_on_one_line(header: bytes) -> None:
     assert reason.isprintable()
 
 
-@quick
 @given(json_values())
 def test_a_value_comes_back(value: Any) -> None:
     assert decode_value(encode_value(value), object) == value
