@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import pwd
-from functools import cached_property
 from typing import Final, Protocol
 
 import attrs
@@ -38,7 +37,7 @@ class Accounts(Protocol):
 
     @property
     def own(self) -> AccountFacts:
-        """That of this process. May block when it is asked for first."""
+        """That of this process. Never blocks."""
 
     @property
     def can_change(self) -> bool:
@@ -49,19 +48,15 @@ class Accounts(Protocol):
 
 
 class SystemAccounts:
-    """The accounts that the system knows. Making one touches nothing."""
+    """The accounts that the system knows. Making one looks for that of this process, and blocks."""
 
-    @cached_property
+    def __init__(self) -> None:
+        self._own = _own_facts()
+
+    @property
     def own(self) -> AccountFacts:
-        """That of this process. Blocks when it is asked for first."""
-        uid, gid = os.geteuid(), os.getegid()
-        account = Account(uid, gid, tuple(os.getgroups()))
-        try:
-            return _facts(pwd.getpwuid(uid), account)
-        except KeyError:
-            # So it is in many containers.
-            home = _home(os.environ.get("HOME", "/"))
-            return AccountFacts(name=str(uid), account=account, home=home, shell=DEFAULT_SHELL)
+        """That of this process."""
+        return self._own
 
     @property
     def can_change(self) -> bool:
@@ -73,6 +68,17 @@ class SystemAccounts:
         entry = pwd.getpwnam(name)
         groups = tuple(os.getgrouplist(entry.pw_name, entry.pw_gid))
         return _facts(entry, Account(entry.pw_uid, entry.pw_gid, groups))
+
+
+def _own_facts() -> AccountFacts:
+    uid, gid = os.geteuid(), os.getegid()
+    account = Account(uid, gid, tuple(os.getgroups()))
+    try:
+        return _facts(pwd.getpwuid(uid), account)
+    except KeyError:
+        # So it is in many containers.
+        home = _home(os.environ.get("HOME", "/"))
+        return AccountFacts(name=str(uid), account=account, home=home, shell=DEFAULT_SHELL)
 
 
 def _facts(entry: pwd.struct_passwd, account: Account) -> AccountFacts:
