@@ -14,6 +14,16 @@ from sockserv.testing.datagrams import (
 from sockserv.testing.fragments import EVERY_BYTE, RandomSizes
 from sockserv.testing.link import Link, MemoryTransport
 from sockserv.testing.network import Deadlock, Livelock, MemoryEndpoint, MemoryNetwork
+from sockserv.testing.processes import (
+    ScriptedChild,
+    ScriptedProcess,
+    ScriptedSpawner,
+    SignalReceived,
+    cat,
+    exits,
+    prints,
+    sleeps,
+)
 from sockserv.testing.raw import Frame, RawPeer, frame, split_frames
 from sockserv.testing.server import OWNER, HandlerFailed, LeftOver, MemoryServer
 
@@ -38,8 +48,16 @@ __all__ = [
     "MemoryTransport",
     "RandomSizes",
     "RawPeer",
+    "ScriptedChild",
+    "ScriptedProcess",
+    "ScriptedSpawner",
     "ServiceConformance",
+    "SignalReceived",
+    "cat",
     "check_service",
+    "exits",
     "frame",
+    "prints",
+    "sleeps",
     "split_frames",
 ]
