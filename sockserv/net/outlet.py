@@ -22,7 +22,7 @@ from twisted.internet.interfaces import (
 from twisted.internet.tcp import Connection as TCPConnection
 from zope.interface import implementer
 
-from sockserv.net.bulk import CAN_SEND_FILES, bytes_of, send_mixed
+from sockserv.net.bulk import bytes_of, send_mixed
 from sockserv.net.slots import SlotQueue
 from sockserv.wire.calls import FileSpan
 from sockserv.wire.connection import Connection
@@ -86,7 +86,7 @@ class SocketOutlet:
     the socket is writable.
     """
 
-    takes_spans = CAN_SEND_FILES
+    takes_spans = True
 
     __slots__ = ("_refill", "_send", "_sendmsg", "_transport", "_unsent", "is_blocked")
 

@@ -13,7 +13,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sockserv.net.bulk import OpenFile, is_at_hand, send_mixed
+from sockserv.net.bulk import OpenFile, in_memory, is_at_hand, send_mixed
 from sockserv.testing import Link, MemoryServer, RandomSizes
 from sockserv.wire.calls import FileSpan
 from sockserv.wire.outbox import Buffer
@@ -109,6 +109,30 @@ def test_its_sender_is_told_when_all_has_gone(file: File) -> None:
     assert (file.opened.unsent_bytes, file.news) == (0, 1)
 
 
+class Counting(OpenFile):
+    """Counts the bytes that are read."""
+
+    count = 0
+
+    def read(self, offset: int, size: int) -> bytes:
+        self.count += size
+        return super().read(offset, size)
+
+
+def test_not_much_more_is_read_than_the_socket_takes() -> None:
+    with tempfile.TemporaryFile() as temporary:
+        temporary.write(os.urandom(MIB))
+        temporary.flush()
+        opened = Counting(temporary.fileno(), lambda opened: None)
+        opened.unsent_bytes = MIB
+        it = Fixture([50_000] * 22)
+        it.outlet.write([b"head", FileSpan(opened, 0, MIB)], MIB + 4)
+        it.run()
+        temporary.seek(0)
+        assert it.fake.sent == b"head" + temporary.read()
+    assert opened.count < 4 * MIB
+
+
 def test_what_is_missing_is_zeros_and_its_sender_is_told(file: File) -> None:
     it = Fixture([100, 30])
     it.outlet.write([file.span, b"next frame"], 270)
@@ -157,6 +181,28 @@ def test_the_descriptor_lives_as_long_as_there_is_something_to_send(file: File) 
 def test_a_file_without_a_descriptor() -> None:
     with pytest.raises(OSError, match="Bad file descriptor"):
         OpenFile(-1, lambda opened: None)
+
+
+@pytest.mark.parametrize("is_broken", [False, True])
+def test_what_lies_in_memory_and_in_files_one_behind_the_other(
+    file: File, *, is_broken: bool
+) -> None:
+    if is_broken:
+        os.truncate(file.temporary.fileno(), 100)
+    content = file.content[:100] + bytes(160) if is_broken else file.content
+    buffers: list[Buffer] = [b"head", file.span[:200], memoryview(b"middle"), file.span[200:]]
+    expected = b"head" + content[:200] + b"middle" + content[200:]
+    assert bytes(in_memory(buffers, len(expected))) == expected
+    assert bytes(in_memory([b"alone"], 5)) == b"alone"
+    assert file.opened.unsent_bytes == 0
+    assert file.opened.is_broken is is_broken
+    assert file.news >= 1
+
+
+def test_memory_for_more_than_a_turn_is_not_kept(file: File) -> None:
+    buffers: list[Buffer] = [file.span[:1], bytes(3 * MIB)]
+    assert bytes(in_memory(buffers, 3 * MIB + 1)) == file.content[:1] + bytes(3 * MIB)
+    assert bytes(in_memory([file.span[1:3], b"x"], 3)) == file.content[1:3] + b"x"
 
 
 def test_whether_a_part_is_at_hand(tmp_path: Path) -> None:
