@@ -18,6 +18,9 @@ _MAX_WAITING_BYTES: Final = 256 * 1024
 """How much of OpenSSL's own may wait while the transport is blocked, and the protocol with it: part of a handshake, or
 answers that a peer can ask for as long as it likes (RFC 8446, section 4.6.3), and never read."""
 
+_MAX_PIECE_BYTES: Final = 120 * 1024
+"""From 128 KiB on glibc may map fresh memory for every piece, which costs more than encrypting it."""
+
 
 class TooMuchWaits(ConnectionLost):
     """The peer asks OpenSSL for more and more answers, and does not read them."""
@@ -58,10 +61,11 @@ class Ciphertext:
         Raises `TooMuchWaits` when the transport takes too little of it.
         """
         taken: list[bytes] = []
+        piece_bytes = min(expected_bytes, _MAX_PIECE_BYTES)
         with suppress(SSL.WantReadError):
             while True:
-                taken.append(self._tls.bio_read(expected_bytes))
-                if len(taken[-1]) < expected_bytes:
+                taken.append(self._tls.bio_read(piece_bytes))
+                if len(taken[-1]) < piece_bytes:
                     break
         if not taken:
             return

@@ -17,7 +17,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Sequence
 from contextlib import suppress
-from typing import Any, Final, cast
+from typing import Any, Final
 from typing import Protocol as Interface
 
 from OpenSSL import SSL
@@ -35,6 +35,7 @@ from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from sockserv.errors import ConnectError
+from sockserv.net.bulk import in_memory
 from sockserv.net.ciphertext import Ciphertext, TooMuchWaits
 from sockserv.net.outlet import Outlet, OutletSource
 from sockserv.wire.outbox import Buffer
@@ -236,13 +237,12 @@ class TlsTransport(Protocol, OutletSource):
 
     def encrypt(self, buffers: Sequence[Buffer], size: int) -> None:
         """Send; to be called when the connection is open and not blocked."""
-        # Files are sent by sockets alone.
-        pieces = cast("Sequence[bytes]", buffers)
-        view = memoryview(pieces[0] if len(pieces) == 1 else b"".join(pieces))
+        plain = in_memory(buffers, size)
         sent = 0
         try:
             while sent < size:
-                sent += self._tls.send(view[sent : sent + _RECORD_BYTES])
+                # All of it at once where the context allows that, else a record.
+                sent += self._tls.send(plain[sent:])
         except SSL.Error as error:
             self._fail(self._broken(error))
             return
@@ -359,7 +359,7 @@ class TlsTransport(Protocol, OutletSource):
 class _TlsOutlet:
     """Where the bytes of a TLS transport's protocol go."""
 
-    takes_spans = False
+    takes_spans = True
 
     __slots__ = ("_out", "_transport", "is_blocked", "refill")
 

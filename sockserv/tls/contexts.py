@@ -18,6 +18,9 @@ from sockserv.trust.origin import PeerCertificate
 
 __all__ = ["client_context", "peer_certificate", "server_context"]
 
+_PARTIAL_WRITE: Final = 1
+"""`SSL_MODE_ENABLE_PARTIAL_WRITE` of OpenSSL, which pyOpenSSL sets, and has no name for."""
+
 _TLS_1_2_CIPHERS: Final = b"ECDHE+AESGCM:ECDHE+CHACHA20"
 
 
@@ -97,6 +100,9 @@ def _context(method: int, certified: CertifiedKey | None) -> SSL.Context:
     context.set_session_cache_mode(SSL.SESS_CACHE_OFF)
     # An idle connection keeps no buffers.
     context.set_mode(SSL.MODE_RELEASE_BUFFERS)
+    # Many records are made in one call, which costs as much as encrypting one.
+    if hasattr(context, "clear_mode"):  # since pyOpenSSL 25.2
+        context.clear_mode(_PARTIAL_WRITE)
     if certified is not None:
         try:
             context.use_certificate(certified.certificate)
