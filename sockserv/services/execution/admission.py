@@ -33,15 +33,15 @@ class Admission:
         self._total = 0
         self._waiting: list[_Waiting] = []
 
-    async def enter(self, identity: str, clock: IReactorTime) -> None:
+    async def enter(self, identity: str, clock: IReactorTime) -> bool:
         """Let one more job of this identity in, waiting for room if there must; `leave` has to follow.
 
-        Raises `TooManyJobs` when too many wait, or when this one has waited too long. Cancelling it gives the turn up.
+        Returns whether it had to wait. Raises `TooManyJobs` when too many wait, or when this one has waited too long. Cancelling it gives the turn up.
         """
         reason = self._obstacle(identity)
         if reason is None:
             self._enter(identity)
-            return
+            return False
         limits = self._limits
         if len(self._waiting) >= limits.max_waiting_jobs:
             raise _refusal(reason, limits, f"and {limits.max_waiting_jobs} wait already")
@@ -50,6 +50,7 @@ class Admission:
         waiting = _Waiting(identity, admitted, timer)
         self._waiting.append(waiting)
         await admitted
+        return True
 
     def leave(self, identity: str) -> None:
         """A job that was let in has ended."""

@@ -52,11 +52,11 @@ _REASONS: Final = {
 class Start:
     """What starting a job takes, in this order; any of it may wait, and be cancelled.
 
-    `decide` says what is to be run. `enter` waits for room, and `leave` gives it back. `spawn` starts it.
+    `decide` says what is to be run. `enter` waits for room, and says whether it had to; `leave` gives it back. `spawn` starts it.
     """
 
     decide: Callable[[], Awaitable[Decision]]
-    enter: Callable[[], Awaitable[None]]
+    enter: Callable[[], Awaitable[bool]]
     leave: Callable[[], None]
     spawn: Callable[[Decision], Awaitable[Child]]
 
@@ -195,8 +195,11 @@ class LiveJob:
     async def _start(self, start: Start) -> Child:
         decision = self._decision = await start.decide()
         self._call.note(rule=decision.rule)
-        await start.enter()
+        has_waited = await start.enter()
         try:
+            if has_waited:
+                # The rules may be others by now, and a path may lead elsewhere.
+                decision = self._decision = await start.decide()
             child = await start.spawn(decision)
         except BaseException:
             start.leave()

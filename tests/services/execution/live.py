@@ -49,11 +49,14 @@ PROGRAMS: Mapping[str, Script | StartFailed] = {
 
 
 class Permissive:
-    """A policy that allows everything but the program `forbidden`."""
+    """A policy that allows everything but some programs."""
+
+    def __init__(self) -> None:
+        self.forbidden = {"forbidden"}
 
     async def decide(self, identity: Identity, command: Command, in_thread: InThread) -> Decision:
-        if command.argv[0] == "forbidden":
-            raise Refused("no rule allows forbidden", details={"rule": "any"})
+        if command.argv[0] in self.forbidden:
+            raise Refused(f"no rule allows {command.argv[0]}", details={"rule": "any"})
         await in_thread(bool)
         return Decision(
             rule="any",
@@ -134,8 +137,9 @@ class LiveServer:
         self.spawner = ScriptedSpawner(
             network.clock, {**PROGRAMS, **(programs or {})}, delay_seconds=delay_seconds
         )
+        self.policy = Permissive()
         self.service = Execution(
-            Permissive(),
+            self.policy,
             self.spawner,
             limits=ExecutionLimits(**settings),
             kept=kept,

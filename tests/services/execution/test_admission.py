@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from sockserv.execution.errors import TooManyJobs
+from sockserv.execution.errors import Refused, TooManyJobs
 from sockserv.testing import Link
 from tests.services.execution.live import ALICE, BOB, LiveServer, Running
 
@@ -55,6 +55,18 @@ def test_nobody_waits_for_ever() -> None:
         rule, message = refusal(waiting)
         assert rule == "max_identity_jobs"
         assert "none ended within 5 seconds" in message
+
+
+def test_what_is_forbidden_while_it_waits_is_not_run() -> None:
+    with LiveServer(max_jobs=1) as server:
+        server.begin("sleep", job="first")
+        waiting = server.begin("true")
+        server.policy.forbidden.add("true")
+        server.call("kill", {"job": "first"})
+        assert isinstance(waiting.failure, Refused)
+        assert len(server.spawner.started) == 1
+        server.policy.forbidden.clear()
+        server.run("true").check("exited(0)")
 
 
 def test_who_is_gone_is_out_of_the_way() -> None:
