@@ -58,6 +58,8 @@ CREATE TABLE read (
     id INTEGER NOT NULL,
     PRIMARY KEY (member, conversation)
 ) WITHOUT ROWID;
+CREATE TABLE rooms (conversation TEXT PRIMARY KEY, last INTEGER NOT NULL) WITHOUT ROWID;
+CREATE TABLE seen (member TEXT PRIMARY KEY, at REAL NOT NULL) WITHOUT ROWID;
 CREATE VIRTUAL TABLE words USING fts5 (text, content = '');
 """
 
@@ -204,6 +206,10 @@ class ChatStore:
             "INSERT INTO words (rowid, text) VALUES (?, ?)",
             [(new_id, as_indexed(each.text)) for new_id, each in messages],
         )
+        execute(
+            "INSERT INTO rooms VALUES (?, ?) ON CONFLICT DO UPDATE SET last = excluded.last",
+            {each.conversation: new_id for new_id, each in messages if not each.members}.items(),
+        )
         last = {(each.sender, each.device): each.number for _, each in messages}
         execute(
             "INSERT INTO numbers VALUES (?, ?, ?) ON CONFLICT DO UPDATE SET last = excluded.last",
@@ -226,17 +232,27 @@ class ChatStore:
                 (member, conversation, number),
             )
 
-    def trim(self, *, before: float, keep: int) -> list[tuple[StoredMessage, tuple[str, ...]]]:
+    def mark_seen(self, member: str, at: float) -> None:
+        """Note when a member was there last."""
+        with self._transaction():
+            self._database.execute(
+                "INSERT INTO seen VALUES (?, ?) ON CONFLICT DO UPDATE SET at = excluded.at",
+                (member, at),
+            )
+
+    def trim(
+        self, *, before: float, keep: int
+    ) -> tuple[int, list[tuple[StoredMessage, tuple[str, ...]]]]:
         """Remove some of the messages that are older than `before`, or more than `keep` in all, the oldest first.
 
-        Gives those that were mail for somebody who has not had it, with whom that was. Nothing is left to remove when it gives
-        nothing and `count` is at most `keep`; otherwise it is to be called again.
+        Gives how many it has removed, none when nothing is left to remove; and those among them that were mail for somebody who
+        has not had it, with whom that was.
         """
         with self._transaction():
             execute = self._database.execute
             first, last = execute("SELECT min(id), max(id) FROM messages").fetchone()
             if first is None:
-                return []
+                return 0, []
             # Ids have no gaps worth counting: all that are removed are the oldest.
             bound = max(last - keep, 0)
             rows = execute(
@@ -247,13 +263,13 @@ class ChatStore:
             for row in rows:
                 missed = execute(
                     "SELECT member FROM mail LEFT JOIN received USING (member) "
-                    "WHERE mail.id = ? AND mail.id > coalesce(received.id, 0)",
-                    (row[0],),
+                    "WHERE mail.id = ? AND mail.member <> ? AND mail.id > coalesce(received.id, 0)",
+                    (row[0], row[2]),
                 ).fetchall()
                 if missed:
                     unread.append((StoredMessage(*row), tuple(name for (name,) in missed)))
             self._remove([StoredMessage(*row) for row in rows])
-            return unread
+            return len(rows), unread
 
     def _remove(self, messages: Sequence[StoredMessage]) -> None:
         execute = self._database.executemany
@@ -263,7 +279,11 @@ class ChatStore:
             [(message.id, as_indexed(message.text)) for message in messages],
         )
         execute("DELETE FROM messages WHERE id = ?", [(message.id,) for message in messages])
-        # A device of which nothing is left is forgotten, too: many say one thing, and never come again.
+        # A room and a device of which nothing is left are forgotten, too: many say one thing, and never come again.
+        execute(
+            "DELETE FROM rooms WHERE conversation = ? AND last = ?",
+            [(message.conversation, message.id) for message in messages],
+        )
         execute(
             "DELETE FROM numbers WHERE sender = ? AND device = ? AND last = ?",
             [(message.sender, message.device, message.number) for message in messages],
@@ -343,6 +363,16 @@ class ChatStore:
         return self._number(
             "SELECT last FROM numbers WHERE sender = ? AND device = ?", sender, device
         )
+
+    def rooms(self) -> dict[str, int]:
+        """The conversations of all rooms in which something was said, and the ids of their newest messages."""
+        with _explained():
+            return dict(self._database.execute("SELECT conversation, last FROM rooms").fetchall())
+
+    def seen(self) -> dict[str, float]:
+        """When members were there last, who are not forgotten."""
+        with _explained():
+            return dict(self._database.execute("SELECT member, at FROM seen").fetchall())
 
     def last_id(self, conversation: str | None = None) -> int:
         """The id of the newest message there is, of a conversation or of all."""

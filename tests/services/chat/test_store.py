@@ -146,17 +146,31 @@ class TestSearch:
 class TestTrimming:
     def test_by_count(self, store: ChatStore) -> None:
         store.add([said(number) for number in range(1, 6)])
-        assert store.trim(before=0.0, keep=2) == []
+        assert store.trim(before=0.0, keep=2) == (3, [])
         assert ids(store.history(LOBBY, count=10)) == [4, 5]
-        store.trim(before=0.0, keep=2)
+        assert store.trim(before=0.0, keep=2) == (0, [])
         assert ids(store.history(LOBBY, count=10)) == [4, 5]
 
     def test_mail_that_nobody_has_had(self, store: ChatStore) -> None:
         store.add([mail(1), mail(2)])
         store.mark_received([("alice", 2), ("bob", 1)])
-        ((lost, members),) = store.trim(before=100.0, keep=0)
+        removed, ((lost, members),) = store.trim(before=100.0, keep=0)
+        assert removed == 2
         assert (lost.id, members) == (2, ("bob",))
         assert store.since("bob", [], after=0, count=10) == []
 
     def test_nothing_there(self, store: ChatStore) -> None:
-        assert store.trim(before=100.0, keep=0) == []
+        assert store.trim(before=100.0, keep=0) == (0, [])
+
+
+def test_rooms(store: ChatStore) -> None:
+    store.add([said(1), mail(2), said(3, conversation="#other"), said(4)])
+    assert store.rooms() == {LOBBY: 4, "#other": 3}
+    store.trim(before=3.5, keep=100)
+    assert store.rooms() == {LOBBY: 4}
+
+
+def test_who_was_seen_when(store: ChatStore) -> None:
+    store.mark_seen("alice", 1.0)
+    store.mark_seen("alice", 2.0)
+    assert store.seen() == {"alice": 2.0}

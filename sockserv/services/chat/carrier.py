@@ -1,0 +1,92 @@
+"""What takes a session's lines between the hub and a device, and the one that does so over the connection.
+
+A carrier keeps the order of what it is given. What waits in it is bounded by the hub, which counts the messages that are not acknowledged
+and the notices that have not gone.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from typing import Any, Final, Protocol
+
+from twisted.internet.defer import Deferred
+
+from sockserv.errors import InvalidArgument
+from sockserv.services.api import Call
+
+__all__ = ["MAX_LINE_BYTES", "CallCarrier", "Carrier"]
+
+MAX_LINE_BYTES: Final = 512 * 1024
+"""The longest command: the longest text, each of its bytes written as an escape of JSON, and what stands around it."""
+
+
+class Carrier(Protocol):
+    """The way to a device and back."""
+
+    @property
+    def waiting(self) -> int:
+        """How many lines have not gone yet."""
+
+    def send(self, line: bytes) -> None:
+        """Send an event; never waits."""
+
+    async def receive(self) -> bytes | None:
+        """The next command; None when the device has no more. Raises `InvalidArgument` for what cannot be one."""
+
+
+class CallCarrier:
+    """A session over the call that it was asked for with: lines in both of its bodies.
+
+    `run` moves what is sent, until it is cancelled or the call ends.
+    """
+
+    def __init__(self, call: Call[Any]) -> None:
+        self._call = call
+        self._body = aiter(call.body)
+        self._received: deque[bytes] = deque()
+        self._begun = b""
+        self._lines: list[bytes] = []
+        self._waiting: Deferred[None] | None = None
+
+    @property
+    def waiting(self) -> int:
+        """How many lines have not gone yet."""
+        return len(self._lines)
+
+    def send(self, line: bytes) -> None:
+        """Send an event; never waits."""
+        self._lines.append(line)
+        waiting, self._waiting = self._waiting, None
+        if waiting is not None:
+            waiting.callback(None)
+
+    async def run(self) -> None:
+        """Send what there is to send, as fast as the device takes it. Raises what sending raises."""
+        while True:
+            while self._lines:
+                lines, self._lines = self._lines, []
+                lines.append(b"")
+                await self._call.send(b"\n".join(lines))
+            self._waiting = Deferred(self._stop_waiting)
+            await self._waiting
+
+    async def receive(self) -> bytes | None:
+        """The next command; None when the device has no more. Raises `InvalidArgument`, and what the body raises."""
+        while not self._received:
+            piece = await anext(self._body, None)
+            if piece is None:
+                if self._begun:
+                    raise InvalidArgument("a command has no end: each is a line")
+                return None
+            *whole, rest = piece.split(b"\n")
+            if whole:
+                whole[0] = self._begun + whole[0]
+                self._begun = b""
+                self._received.extend(line for line in whole if line)
+            self._begun += rest
+            if any(len(line) > MAX_LINE_BYTES for line in (self._begun, *whole)):
+                raise InvalidArgument(f"a command has at most {MAX_LINE_BYTES} bytes")
+        return self._received.popleft()
+
+    def _stop_waiting(self, waiting: Deferred[None]) -> None:
+        self._waiting = None

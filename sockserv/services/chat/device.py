@@ -1,0 +1,141 @@
+"""A device that has joined: what is on its way to it, and what it has still to get.
+
+Invariants:
+
+1. A device gets messages in the order of their ids, each once in a session.
+2. No more messages are on their way to it than `max_unreceived`. One that falls behind gets the others from the store.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+
+import attrs
+from twisted.internet.defer import Deferred
+
+from sockserv.chat.lines import Delivered, Event, encode_line
+from sockserv.errors import Unavailable
+from sockserv.services.chat.carrier import Carrier
+from sockserv.services.chat.limits import ChatLimits
+from sockserv.trust.identities import Identity
+
+__all__ = ["Device", "OnTheWay"]
+
+
+@attrs.frozen
+class OnTheWay:
+    """A message that a device was sent, and has not acknowledged: its id, and whom to tell."""
+
+    id: int
+    sender: str
+    device: str
+    is_mail: bool
+
+
+class Device:
+    """One program of a member, while it has joined.
+
+    `rooms` are those that it is in, each with the id of the newest message that it does not want. `cursor` is the id up to which
+    it was offered everything; while `is_behind`, what is new waits in the store.
+    """
+
+    def __init__(
+        self, identity: Identity, name: str, carrier: Carrier, limits: ChatLimits, *, cursor: int
+    ) -> None:
+        self.identity = identity
+        self.name = name
+        self.carrier = carrier
+        self.rooms: dict[str, int] = {}
+        self.cursor = cursor
+        self.is_behind = True
+        self.unstored = 0
+        self.ended: Deferred[None] = Deferred()
+        self._limits = limits
+        self._on_the_way: deque[OnTheWay] = deque()
+        self._delivered: dict[int, set[str]] = {}
+        self._waiting: list[Deferred[None]] = []
+
+    def __repr__(self) -> str:
+        return f"<device {self.name} of {self.identity.name}>"
+
+    def notify(self, event: Event) -> None:
+        """Send an event that is no message; ends the session of a device that takes none."""
+        if self.carrier.waiting >= self._limits.max_notices + self._limits.max_unreceived:
+            self.end(Unavailable("the device has taken nothing for too long: join again"))
+            return
+        self.carrier.send(encode_line(event))
+
+    def end(self, error: Exception) -> None:
+        """End the session with an error."""
+        if not self.ended.called:
+            self.ended.errback(error)
+
+    # Messages to it
+
+    @property
+    def room(self) -> int:
+        """How many more messages may be on their way to it."""
+        return self._limits.max_unreceived - len(self._on_the_way)
+
+    @property
+    def has_plenty_of_room(self) -> bool:
+        """Whether it is worth while to look for more in the store."""
+        return 2 * self.room >= self._limits.max_unreceived
+
+    def offer(self, message: OnTheWay, line: bytes) -> None:
+        """A new message for it, which is `line`. It may have to wait in the store."""
+        if self.is_behind:
+            return
+        if self.room <= 0:
+            self.fall_behind(message.id)
+            return
+        self.send(message, line)
+
+    def fall_behind(self, first: int) -> None:
+        """The message `first`, and what comes after it, is to be fetched from the store."""
+        self.is_behind = True
+        self.cursor = first - 1
+        self.wake()
+
+    def send(self, message: OnTheWay, line: bytes) -> None:
+        """Send a message."""
+        self.cursor = message.id
+        self._on_the_way.append(message)
+        self.carrier.send(line)
+
+    def received(self, number: int) -> list[OnTheWay]:
+        """It has all messages up to this id; gives those that are news."""
+        news = []
+        while self._on_the_way and self._on_the_way[0].id <= number:
+            news.append(self._on_the_way.popleft())
+        if news:
+            self.wake()
+        return news
+
+    # What becomes of its own messages
+
+    def note_delivered(self, number: int, member: str) -> bool:
+        """A member has a message of this device; gives whether nothing else was noted since the last `tell_delivered`."""
+        is_first = not self._delivered
+        self._delivered.setdefault(number, set()).add(member)
+        return is_first
+
+    def tell_delivered(self) -> None:
+        """Send what was noted."""
+        delivered, self._delivered = self._delivered, {}
+        for number, members in delivered.items():
+            self.notify(Delivered(number, tuple(sorted(members))))
+
+    # Waiting for any of this to change
+
+    async def change(self) -> None:
+        """Wait until something of it has changed."""
+        waiting: Deferred[None] = Deferred(lambda one: self._waiting.remove(one))
+        self._waiting.append(waiting)
+        await waiting
+
+    def wake(self) -> None:
+        """Something has changed."""
+        waiting, self._waiting = self._waiting, []
+        for one in waiting:
+            one.callback(None)

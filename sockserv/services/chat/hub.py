@@ -1,0 +1,391 @@
+"""The hub: takes what is said, stores it, and gives it to everybody whom it is for.
+
+Invariants:
+
+1. A message is told to nobody, its sender included, before it is on the disk.
+2. What is stored is given out in the order of its ids, once.
+3. Nothing waits in memory for somebody who takes it slowly, or is away: it waits in the store.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from functools import partial
+from typing import Any, Final
+
+from twisted.internet.defer import Deferred
+from twisted.internet.interfaces import IReactorTime
+from twisted.internet.task import deferLater
+from twisted.logger import Logger
+
+from sockserv.chat.arguments import MAX_TEXT_BYTES
+from sockserv.chat.errors import ChatError, MemberNotFound, NotInRoom, TextTooLong
+from sockserv.chat.facts import Message, Room
+from sockserv.chat.lines import (
+    Accepted,
+    Command,
+    Enter,
+    Entered,
+    Joined,
+    Leave,
+    Left,
+    MessageEvent,
+    PresenceEvent,
+    Received,
+    Refused,
+    Say,
+    Slowed,
+    Undelivered,
+    decode_command,
+    encode_line,
+)
+from sockserv.chat.names import Place, conversation_of, parse_place, room_key
+from sockserv.errors import CallError, InternalError, InvalidArgument
+from sockserv.services.chat.device import Device, OnTheWay
+from sockserv.services.chat.limits import ChatLimits
+from sockserv.services.chat.members import Members
+from sockserv.services.chat.store import ChatStore, NewMessage, StoredMessage, StoreError
+from sockserv.services.chat.storing import Storing
+from sockserv.services.files.steps import InThread
+from sockserv.trust.identities import Identity
+
+__all__ = ["Hub", "message_for"]
+
+_AT_ONCE: Final = 100
+"""So many messages are fetched from the store at a time."""
+_TELLING_SECONDS: Final = 0.05
+"""What becomes of messages is told so much later, all that is known by then together."""
+
+
+class Hub:
+    """Joins devices. `store` is used in `in_thread` alone, one call after the other; `wall` tells the time of day.
+
+    `knows` says whether somebody of a name may chat.
+    """
+
+    _log = Logger()
+
+    def __init__(
+        self,
+        clock: IReactorTime,
+        store: ChatStore,
+        in_thread: InThread,
+        *,
+        wall: Callable[[], float],
+        limits: ChatLimits,
+        knows: Callable[[str], bool],
+    ) -> None:
+        self.members = Members(limits)
+        self.limits = limits
+        self.storing = Storing(store, in_thread)
+        self._clock = clock
+        self._store = store
+        self._in_thread = in_thread
+        self._wall = wall
+        self._knows = knows
+        self._given_out = 0
+        """The newest id that was given out."""
+        self._received: dict[str, int] = {}
+        self._is_noting = False
+
+    async def open(self) -> None:
+        """Look up where the messages end. Raises `StoreError`."""
+        self._given_out = await self._in_thread(self._store.last_id)
+
+    # A session
+
+    async def join(self, device: Device, rooms: Iterable[str], *, after: int | None) -> None:
+        """Begin a session: the first event is sent. Raises `ChatError`, and `StoreError`."""
+        name = device.identity.name
+        keys = [room_key(room) for room in rooms]
+        known = await self._in_thread(self._look_up, name, device.name, keys)
+        next_number, received, newest, unread = known
+        device.cursor = received if after is None else after
+        member = self.members.join(device, now=self._wall())
+        member.received = max(member.received, received)
+        start = newest if after is None else after
+        try:
+            new = [key for key in keys if self.members.enter_room(device, key, after=start)]
+        except ChatError:
+            self.members.leave(device, now=self._wall())
+            raise
+        device.notify(
+            Joined(
+                name,
+                next_number=next_number,
+                last_id=newest,
+                rooms=tuple(
+                    Room(name=key, members=self.members.names_in(key), unread=unread[key])
+                    for key in dict.fromkeys(keys)
+                ),
+            )
+        )
+        for key in new:
+            self._tell(key, Entered(key, name), but=device)
+
+    def _look_up(
+        self, name: str, device: str, keys: Iterable[str]
+    ) -> tuple[int, int, int, dict[str, int]]:
+        store = self._store
+        unread = {key: store.unread(name, f"#{key}") for key in keys}
+        return store.last_number(name, device) + 1, store.received(name), store.last_id(), unread
+
+    def leave(self, device: Device) -> None:
+        """The session has ended."""
+        now = self._wall()
+        name = device.identity.name
+        for room in self.members.leave(device, now=now):
+            self._tell(room, Left(room, name))
+        member = self.members.get(name)
+        if member is not None and not member.devices:
+            self._note(self._store.mark_seen, name, now)
+        device.wake()
+
+    async def serve(self, device: Device) -> None:
+        """Do what a device says, until it says no more. Raises what receiving raises, and `InvalidArgument`."""
+        while (line := await device.carrier.receive()) is not None:
+            try:
+                command = decode_command(line)
+            except ValueError as error:
+                raise InvalidArgument(f"a command cannot be understood: {error}") from None
+            try:
+                await self._do(device, command)
+            except CallError as error:
+                number = command.number if isinstance(command, Say) else None
+                device.notify(
+                    Refused(
+                        error.wire_code, error.message, number=number, details=dict(error.details)
+                    )
+                )
+
+    async def _do(self, device: Device, command: Command) -> None:
+        match command:
+            case Say():
+                await self._say(device, command)
+            case Received():
+                self._take_received(device, command.id)
+            case Enter():
+                self._enter(device, room_key(command.room), after=self._given_out)
+            case Leave():
+                room = room_key(command.room)
+                if self.members.leave_room(device, room):
+                    self._tell(room, Left(room, device.identity.name))
+                device.notify(Left(room, device.identity.name))
+
+    async def feed(self, device: Device) -> None:
+        """Give a device from the store what it has not had, as often as it falls behind. Raises `StoreError`."""
+        while True:
+            while not (device.is_behind and device.has_plenty_of_room):
+                await device.change()
+            given_out = self._given_out
+            count = min(_AT_ONCE, device.room)
+            conversations = [f"#{room}" for room in device.rooms]
+            found = await self._in_thread(
+                partial(
+                    self._store.since,
+                    device.identity.name,
+                    conversations,
+                    after=device.cursor,
+                    count=count,
+                )
+            )
+            for message in found:
+                self._give(device, message)
+            if len(found) < count and given_out == self._given_out:
+                # Nothing was given out while the store was read, and so nothing was missed.
+                device.is_behind = False
+
+    def _give(self, device: Device, message: StoredMessage) -> None:
+        """Send a message from the store, if it is one for the device after all."""
+        device.cursor = message.id
+        name = device.identity.name
+        if (message.sender, message.device) == (name, device.name):
+            return
+        is_mail = not message.conversation.startswith("#")
+        if not is_mail and message.id <= device.rooms.get(message.conversation[1:], message.id):
+            return
+        on_the_way = OnTheWay(message.id, message.sender, message.device, is_mail)
+        device.send(on_the_way, _line_of(message, name))
+
+    # Messages
+
+    async def _say(self, device: Device, command: Say) -> None:
+        place = parse_place(command.to)
+        self.check(device.identity, place, command.text)
+        if not place.is_member and place.name not in device.rooms:
+            raise NotInRoom(f"enter the room {place.name} before you say something in it")
+        seconds = self.members.seconds_too_early(device.identity.name, self._clock.seconds())
+        if seconds:
+            device.notify(Slowed(round(seconds, 3)))
+            await deferLater(self._clock, seconds)
+        while device.unstored >= self.limits.max_unstored:
+            await device.change()
+        device.unstored += 1
+        message = self.message(
+            device.identity.name, device.name, command.number, place, command.text
+        )
+        self.storing.add(message, partial(self._stored, device, message))
+
+    def message(self, sender: str, device: str, number: int, place: Place, text: str) -> NewMessage:
+        """A message to be stored."""
+        return NewMessage(
+            conversation=conversation_of(place, sender),
+            sender=sender,
+            device=device,
+            number=number,
+            text=text,
+            at=self._wall(),
+            members=(sender, place.name) if place.is_member else (),
+        )
+
+    def check(self, identity: Identity, place: Place, text: str) -> None:
+        """Look over something that is to be said. Raises `TextTooLong`, `MemberNotFound`, and `NoSuchRoom`."""
+        try:
+            size = len(text.encode())
+        except UnicodeEncodeError:
+            raise TextTooLong("what is said has to be text") from None
+        if not 0 < size <= MAX_TEXT_BYTES:
+            raise TextTooLong(f"a message has 1 to {MAX_TEXT_BYTES} bytes, and not {size}")
+        if not place.is_member:
+            self.members.check_room(identity, place.name)
+        elif not self._knows(place.name):
+            raise MemberNotFound(f"there is nobody called {place.name} to chat with")
+
+    def _stored(self, device: Device, message: NewMessage, number: int | None) -> None:
+        """A message of a device is on the disk, or not."""
+        device.unstored -= 1
+        device.wake()
+        if number is None:
+            error = InternalError("the message could not be stored; the server's log says why")
+            device.notify(Refused(error.wire_code, error.message, number=message.number))
+            return
+        device.notify(Accepted(message.number, number))
+        self.give_out(message, number)
+
+    def give_out(self, message: NewMessage, number: int) -> None:
+        """Give a message that was stored to all who are there, and whom it is for; nothing if that was done before."""
+        if number <= self._given_out:
+            return
+        self._given_out = number
+        stored = StoredMessage(
+            number,
+            message.conversation,
+            message.sender,
+            message.device,
+            message.number,
+            message.text,
+            message.at,
+        )
+        on_the_way = OnTheWay(number, message.sender, message.device, bool(message.members))
+        own = (message.sender, message.device)
+        if not message.members:
+            line = _line_of(stored, message.sender)
+            for device in self.members.devices_in(message.conversation[1:]):
+                if (device.identity.name, device.name) != own:
+                    device.offer(on_the_way, line)
+            return
+        for name in dict.fromkeys(message.members):
+            member = self.members.get(name)
+            if member is not None and member.devices:
+                line = _line_of(stored, name)
+                for device in tuple(member.devices.values()):
+                    if (name, device.name) != own:
+                        device.offer(on_the_way, line)
+
+    def _take_received(self, device: Device, number: int) -> None:
+        name = device.identity.name
+        member = self.members.get(name)
+        before = 0 if member is None else member.received
+        for message in device.received(number):
+            if message.sender == name or (message.is_mail and message.id <= before):
+                continue
+            self._note_delivered(message, name)
+        if member is not None and number > member.received:
+            member.received = min(number, self._given_out)
+            self._note_received(name, member.received)
+
+    def _note_delivered(self, message: OnTheWay, to: str) -> None:
+        sender = self.members.get(message.sender)
+        device = None if sender is None else sender.devices.get(message.device)
+        if device is not None and device.note_delivered(message.id, to):
+            self._clock.callLater(_TELLING_SECONDS, device.tell_delivered)
+
+    def _note_received(self, name: str, number: int) -> None:
+        """Have it stored up to where a member has its mail, soon."""
+        self._received[name] = number
+        if not self._is_noting:
+            self._is_noting = True
+            self._clock.callLater(_TELLING_SECONDS, self._store_received)
+
+    def _store_received(self) -> None:
+        self._is_noting = False
+        received, self._received = self._received, {}
+        if received:
+            self._note(self._store.mark_received, list(received.items()))
+
+    def _note(self, function: Callable[..., None], *args: Any) -> None:
+        """Have something stored that nobody waits for."""
+
+        async def note() -> None:
+            try:
+                await self._in_thread(function, *args)
+            except StoreError as error:
+                self._log.error("{why}", why=error)
+
+        Deferred.fromCoroutine(note())
+
+    def tell_undelivered(self, message: StoredMessage, members: Iterable[str], why: str) -> None:
+        """Tell the device that has sent a message, if it is there, who will not get it."""
+        sender = self.members.get(message.sender)
+        device = None if sender is None else sender.devices.get(message.device)
+        if device is not None:
+            device.notify(Undelivered(message.id, tuple(members), why))
+
+    # Rooms, and who is there
+
+    def _enter(self, device: Device, room: str, *, after: int) -> None:
+        name = device.identity.name
+        if self.members.enter_room(device, room, after=after):
+            self._tell(room, Entered(room, name))
+        else:
+            device.notify(Entered(room, name))
+
+    def _tell(self, room: str, event: Entered | Left, *, but: Device | None = None) -> None:
+        for device in self.members.devices_in(room):
+            if device is not but:
+                device.notify(event)
+
+    def set_away(self, name: str, text: str | None) -> None:
+        """A member is away, or back; nothing happens to one that is not there."""
+        member = self.members.get(name)
+        if member is None or not member.devices or member.away == text:
+            return
+        member.away = text
+        member.since = self._wall()
+        for device in self.members.neighbours(member):
+            device.notify(PresenceEvent(member.presence))
+
+    def stop(self) -> None:
+        """Note what is to be noted; nothing more is after this."""
+        self._store_received()
+
+
+def message_for(message: StoredMessage, reader: str) -> Message:
+    """A message as it is for one who reads it."""
+    place = message.conversation[1:]
+    if not message.conversation.startswith("#"):
+        first, second = place.split(" ")
+        place = f"@{second if first == reader else first}"
+    return Message(
+        id=message.id,
+        to=place,
+        sender=message.sender,
+        device=message.device,
+        number=message.number,
+        text=message.text,
+        at=message.at,
+    )
+
+
+def _line_of(message: StoredMessage, reader: str) -> bytes:
+    return encode_line(MessageEvent(message_for(message, reader)))
