@@ -110,16 +110,32 @@ def test_a_program_is_given_as_it_is() -> None:
     "data",
     [
         pack(">IB", MAX_MESSAGE_BYTES + 1, 1),
-        pack(">IB", 2, 2) + b"{}",
-        pack(">IB", 2, 0) + b"{}",
-        pack(">IB", 4, 0) + b"null",
-        pack(">IB", 16, 0) + b'{"type":"dance"}',
         pack(">IB", 3, 0) + b"\xff\xff\xff",
+        pack(">IB", 1, 0) + b"{",
     ],
 )
 def test_what_is_no_message(data: bytes) -> None:
     with pytest.raises(BadMessage):
         list(Decoder().feed(data))
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        pack(">IB", 2, 2) + b"{}",
+        pack(">IB", 2, 0) + b"{}",
+        pack(">IB", 4, 0) + b"null",
+        pack(">IB", 16, 0) + b'{"type":"dance"}',
+        pack(">IB", 36, 0) + b'{"type":"signal","number":"fifteen"}',
+    ],
+)
+def test_what_another_version_says_is_passed_over(data: bytes) -> None:
+    assert [*Decoder().feed(data + encode(Signal(1)))] == [Signal(1)]
+
+
+def test_what_another_version_adds_is_passed_over() -> None:
+    data = b'{"type":"signal","number":15,"urgent":true}'
+    assert [*Decoder().feed(pack(">IB", len(data), 0) + data)] == [Signal(15)]
 
 
 @given(st.binary())

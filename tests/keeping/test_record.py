@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
@@ -32,12 +33,25 @@ def test_nothing_is_written(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     "content", [b"", b"{}", b"nonsense", b'{"kind": "flown"}', b"\xff\0", b"[]"]
 )
-def test_what_makes_no_sense_is_as_if_it_were_not_there(tmp_path: Path, content: bytes) -> None:
+def test_what_makes_no_sense(tmp_path: Path, content: bytes) -> None:
     folder = JobFolder(tmp_path)
     folder.record.write_bytes(content)
     folder.outcome.write_bytes(content)
-    assert read_record(folder) is None
-    assert read_outcome(folder) is None
+    with pytest.raises(ValueError, match=r"record\.json"):
+        read_record(folder)
+    with pytest.raises(ValueError, match=r"outcome\.json"):
+        read_outcome(folder)
+
+
+def test_what_a_job_of_the_same_account_can_put_there(tmp_path: Path) -> None:
+    folder = JobFolder(tmp_path)
+    os.mkfifo(folder.record)
+    with pytest.raises(ValueError, match="makes no sense"):
+        read_record(folder)
+    (tmp_path / "elsewhere").write_bytes(b"{}")
+    folder.outcome.symlink_to("elsewhere")
+    with pytest.raises(OSError, match="symbolic links"):
+        read_outcome(folder)
 
 
 def test_what_a_later_version_adds_is_passed_over(tmp_path: Path) -> None:

@@ -81,6 +81,12 @@ def test_reading_pieces(folder: JobFolder) -> None:
     assert read_piece(folder.stdout, offset=99) == b""
 
 
+def test_nobody_waits_for_a_pipe(folder: JobFolder) -> None:
+    os.mkfifo(folder.stdout)
+    with pytest.raises(OSError, match="seek"):
+        read_piece(folder.stdout, offset=0)
+
+
 def test_no_link_is_followed(folder: JobFolder, tmp_path: Path) -> None:
     (tmp_path / "secret").write_text("secret")
     folder.stdout.symlink_to(tmp_path / "secret")

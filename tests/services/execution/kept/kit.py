@@ -209,6 +209,9 @@ class Kept:
         self.clock.advance(1000.0)
         self.supervisors = FakeSupervisors()
         self.limits = KeptLimits(**limits)
+        self.identities = {
+            name: Identity(name, frozenset({"exec"}), exec=("any",)) for name in ("alice", "bob")
+        }
         self.jobs = self.again()
 
     def again(self) -> SupervisedJobs:
@@ -220,6 +223,7 @@ class Kept:
             in_thread=in_thread,
             limits=self.limits,
             pause_seconds=2.0,
+            identity_of=self.identities.get,
         )
         return self.jobs
 
@@ -231,13 +235,14 @@ class Kept:
         terminal: Terminal | None = None,
         timeout_seconds: float | None = None,
         output_limit_bytes: int | None = None,
+        rule: str = "any",
         **args: Any,
     ) -> Deferred[SupervisedJob | Outcome]:
         program = Program(
             argv=("make", "all"), environment={"PATH": "/bin"}, directory="/", terminal=terminal
         )
         decision = Decision(
-            rule="any",
+            rule=rule,
             program=program,
             command="make all",
             timeout_seconds=timeout_seconds,

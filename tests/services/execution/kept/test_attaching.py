@@ -148,6 +148,7 @@ class TestOutput:
         attached = kept.attach(job, call)
         kept.link.close()
         kept.write(job, b"meanwhile")
+        kept.clock.advance(1)
         kept.link.say(Running(PID, 0, 9, 0))
         assert call.sent == {1: b"meanwhile"}
         assert kept.link.take(Watch) == [Watch(9, 0)]

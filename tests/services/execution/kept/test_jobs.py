@@ -23,6 +23,7 @@ from sockserv.execution.errors import (
 from sockserv.execution.outcome import KillReason, Outcome, OutcomeKind
 from sockserv.keeping.messages import Ended, Kill, Progress, Resize, Running, Signal
 from sockserv.keeping.record import read_outcome, read_record, write_outcome
+from sockserv.trust.identities import EVERYTHING, Identity
 from tests.services.execution.kept.kit import PID, Kept, ended, failure_of, now, start
 
 
@@ -324,6 +325,31 @@ class TestAnotherDaemon:
         assert [*kept.jobs.all()] == []
         assert not job.folder.path.exists()
 
+    @pytest.mark.parametrize("is_supervised", [False, True])
+    def test_what_another_version_has_written_is_left_alone(
+        self, kept: Kept, is_supervised: bool
+    ) -> None:
+        job = kept.run()
+        job.folder.record.write_text('{"written": "by another version"}')
+        now(kept.jobs.stop())
+        if not is_supervised:
+            kept.supervisors.die("build")
+        kept.again().open()
+        assert [*kept.jobs.all()] == []
+        assert job.folder.path.exists()
+        failure_of(kept.start(), JobExists)
+
+    def test_an_outcome_that_another_version_has_written(self, kept: Kept) -> None:
+        job = kept.run()
+        job.folder.outcome.write_text('{"kind": "evaporated"}')
+        now(kept.jobs.stop())
+        kept.supervisors.die("build")
+        kept.again().open()
+        found = kept.jobs.find("alice", "build")
+        assert found is not None
+        assert str(now(start(found.outcome()))) == "lost(build)"
+        assert "evaporated" in job.folder.outcome.read_text()
+
     def test_the_oldest_first(self, kept: Kept) -> None:
         for name in "cab":
             kept.run(name)
@@ -366,6 +392,10 @@ class TestLosingTheSupervisor:
         job = kept.run()
         waiting = start(job.outcome())
         kept.link.close()
+        # Not at once: what made it hang up may do so again.
+        kept.clock.advance(0.9)
+        assert len(kept.supervisors.links) == 1
+        kept.clock.advance(0.1)
         assert len(kept.supervisors.links) == 2
         kept.link.say(Running(PID))
         kept.end(job)
@@ -377,10 +407,10 @@ class TestLosingTheSupervisor:
         kept.link.close()
         failure_of(start(job.signal(10)), Unavailable)
         killing = start(job.kill(force=False))
-        kept.clock.advance(0.9)
+        kept.clock.advance(1.5)
         kept.supervisors.error = None
         assert len(kept.supervisors.links) == 1
-        kept.clock.advance(0.1)
+        kept.clock.pump([1.0] * 3)
         kept.link.say(Running(PID))
         # What was to be said before is said now.
         assert kept.link.take(Kill) == [Kill(KillReason.CANCELLED)]
@@ -391,6 +421,60 @@ class TestLosingTheSupervisor:
         kept.run()
         kept.supervisors.error = OSError(errno.EAGAIN, "busy")
         kept.link.close()
+
+
+class TestTakingBack:
+    @pytest.mark.parametrize(
+        ("rule", "identity", "is_ended"),
+        [
+            ("any", Identity("alice", frozenset({"exec"}), exec=("any",)), False),
+            ("any", Identity("alice", frozenset({"exec"}), exec=("shell",)), False),
+            ("any", Identity("alice", frozenset({EVERYTHING})), False),
+            ("shell", Identity("alice", frozenset({"exec"}), exec=("any",)), True),
+            ("/bin/df", Identity("alice", frozenset({"exec"}), exec=("x", "/bin/df")), False),
+            ("/bin/df", Identity("alice", frozenset({"exec"}), exec=("x",)), True),
+            ("any", Identity("alice", frozenset({"files"}), exec=("any",)), True),
+            ("any", None, True),
+        ],
+    )
+    def test_who_may_not_run_it_any_more(
+        self, kept: Kept, rule: str, identity: Identity | None, is_ended: bool
+    ) -> None:
+        kept.identities["alice"] = Identity("alice", frozenset({"exec"}), exec=(rule,))
+        job = kept.run(rule=rule)
+        kept.run("other", "bob")
+        mine, others = kept.supervisors.links
+        assert mine.take(Kill) == []
+        del kept.identities["alice"]
+        if identity is not None:
+            kept.identities["alice"] = identity
+        kept.jobs.reconsider()
+        assert mine.take(Kill) == ([Kill(KillReason.REVOKED)] if is_ended else [])
+        assert others.take(Kill) == []
+        assert job.describe().outcome is None
+
+    def test_while_no_daemon_was_there(self, kept: Kept) -> None:
+        kept.run()
+        now(kept.jobs.stop())
+        del kept.identities["alice"]
+        kept.again().open()
+        assert kept.link.take(Kill) == [Kill(KillReason.REVOKED)]
+
+    def test_while_it_was_started(self, kept: Kept) -> None:
+        kept.supervisors.answer = None
+        starting = kept.start()
+        del kept.identities["alice"]
+        kept.jobs.reconsider()
+        kept.link.say(Running(PID))
+        now(starting)
+        assert kept.link.take(Kill) == [Kill(KillReason.REVOKED)]
+
+    def test_a_job_that_has_ended_stays(self, kept: Kept) -> None:
+        job = kept.run()
+        kept.end(job)
+        del kept.identities["alice"]
+        kept.jobs.reconsider()
+        assert [*kept.jobs.all()] == [job]
 
 
 class TestExpiring:
