@@ -9,7 +9,6 @@ Invariants:
 
 from __future__ import annotations
 
-import sqlite3
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -17,55 +16,13 @@ from typing import Final
 
 import attrs
 
-from sockserv.errors import SockservError
+from sockserv.services.chat.database import StoreError, explained, open_database
 from sockserv.services.chat.words import as_indexed, as_query
 
 __all__ = ["ChatStore", "NewMessage", "StoreError", "StoredMessage"]
 
-_VERSION: Final = 1
-_BUSY_SECONDS: Final = 10.0
 _REMOVED_AT_ONCE: Final = 1000
 _MOST_UNREAD: Final = 1000
-
-_SCHEMA: Final = """
-CREATE TABLE messages (
-    id INTEGER PRIMARY KEY AUTOINCREMENT,
-    conversation TEXT NOT NULL,
-    sender TEXT NOT NULL,
-    device TEXT NOT NULL,
-    number INTEGER NOT NULL,
-    text TEXT NOT NULL,
-    at REAL NOT NULL,
-    UNIQUE (sender, device, number)
-);
-CREATE INDEX messages_of_conversation ON messages (conversation, id);
-CREATE TABLE mail (
-    member TEXT NOT NULL,
-    id INTEGER NOT NULL REFERENCES messages (id) ON DELETE CASCADE,
-    PRIMARY KEY (member, id)
-) WITHOUT ROWID;
-CREATE INDEX mail_of_message ON mail (id);
-CREATE TABLE numbers (
-    sender TEXT NOT NULL,
-    device TEXT NOT NULL,
-    last INTEGER NOT NULL,
-    PRIMARY KEY (sender, device)
-) WITHOUT ROWID;
-CREATE TABLE received (member TEXT PRIMARY KEY, id INTEGER NOT NULL) WITHOUT ROWID;
-CREATE TABLE read (
-    member TEXT NOT NULL,
-    conversation TEXT NOT NULL,
-    id INTEGER NOT NULL,
-    PRIMARY KEY (member, conversation)
-) WITHOUT ROWID;
-CREATE TABLE rooms (conversation TEXT PRIMARY KEY, last INTEGER NOT NULL) WITHOUT ROWID;
-CREATE TABLE seen (member TEXT PRIMARY KEY, at REAL NOT NULL) WITHOUT ROWID;
-CREATE VIRTUAL TABLE words USING fts5 (text, content = '');
-"""
-
-
-class StoreError(SockservError):
-    """The messages cannot be read or written; the message says why."""
 
 
 @attrs.frozen
@@ -105,34 +62,7 @@ class ChatStore:
     """
 
     def __init__(self, path: Path | None) -> None:
-        with _explained():
-            self._database = sqlite3.connect(
-                ":memory:" if path is None else path,
-                timeout=_BUSY_SECONDS,
-                isolation_level=None,
-                check_same_thread=False,
-            )
-            try:
-                self._prepare()
-            except BaseException:
-                self._database.close()
-                raise
-
-    def _prepare(self) -> None:
-        database = self._database
-        database.execute("PRAGMA journal_mode = WAL")
-        # With less, what was told to be stored could be gone after a power failure.
-        database.execute("PRAGMA synchronous = FULL")
-        database.execute("PRAGMA foreign_keys = ON")
-        (version,) = database.execute("PRAGMA user_version").fetchone()
-        if version == 0:
-            database.executescript(
-                f"BEGIN IMMEDIATE; {_SCHEMA} PRAGMA user_version = {_VERSION}; COMMIT"
-            )
-        elif version != _VERSION:
-            raise StoreError(
-                f"the messages were written by another version of sockserv ({version}, not {_VERSION})"
-            )
+        self._database = open_database(path)
 
     def close(self) -> None:
         """Let go of the file."""
@@ -296,7 +226,7 @@ class ChatStore:
     ) -> list[StoredMessage]:
         """The first messages after an id, of the member's mail and of some conversations, in their order."""
         found: dict[int, StoredMessage] = {}
-        with _explained():
+        with explained():
             rows = self._database.execute(
                 f"SELECT {_PREFIXED} FROM mail JOIN messages USING (id) "
                 "WHERE mail.member = ? AND mail.id > ? ORDER BY mail.id LIMIT ?",
@@ -318,7 +248,7 @@ class ChatStore:
         where, bound, order = "id < ?", before or 2**62, "DESC"
         if after is not None:
             where, bound, order = "id > ?", after, "ASC"
-        with _explained():
+        with explained():
             rows = self._database.execute(
                 f"SELECT {_COLUMNS} FROM messages WHERE conversation = ? AND {where} ORDER BY id {order} LIMIT ?",
                 (conversation, bound, count),
@@ -334,7 +264,7 @@ class ChatStore:
         if not query:
             return []
         places = ", ".join("?" * len(conversations))
-        with _explained():
+        with explained():
             rows = self._database.execute(
                 f"SELECT {_PREFIXED} FROM words CROSS JOIN messages ON messages.id = words.rowid "
                 f"WHERE words MATCH ? AND (conversation IN ({places}) OR EXISTS "
@@ -346,7 +276,7 @@ class ChatStore:
 
     def unread(self, member: str, conversation: str) -> int:
         """How many messages of others a conversation has above those that a member has read; no more than 1000 are counted."""
-        with _explained():
+        with explained():
             (count,) = self._database.execute(
                 "SELECT count(*) FROM (SELECT 1 FROM messages WHERE conversation = ? AND sender <> ? AND id > coalesce("
                 "(SELECT id FROM read WHERE member = ? AND conversation = ?), 0) LIMIT ?)",
@@ -366,12 +296,12 @@ class ChatStore:
 
     def rooms(self) -> dict[str, int]:
         """The conversations of all rooms in which something was said, and the ids of their newest messages."""
-        with _explained():
+        with explained():
             return dict(self._database.execute("SELECT conversation, last FROM rooms").fetchall())
 
     def seen(self) -> dict[str, float]:
         """When members were there last, who are not forgotten."""
-        with _explained():
+        with explained():
             return dict(self._database.execute("SELECT member, at FROM seen").fetchall())
 
     def last_id(self, conversation: str | None = None) -> int:
@@ -381,13 +311,13 @@ class ChatStore:
         return self._number("SELECT max(id) FROM messages WHERE conversation = ?", conversation)
 
     def _number(self, query: str, *values: str) -> int:
-        with _explained():
+        with explained():
             row = self._database.execute(query, values).fetchone()
         return 0 if row is None or row[0] is None else int(row[0])
 
     @contextmanager
     def _transaction(self) -> Iterator[None]:
-        with _explained():
+        with explained():
             self._database.execute("BEGIN IMMEDIATE")
             try:
                 yield
@@ -397,11 +327,3 @@ class ChatStore:
                 if self._database.in_transaction:
                     self._database.execute("ROLLBACK")
                 raise
-
-
-@contextmanager
-def _explained() -> Iterator[None]:
-    try:
-        yield
-    except sqlite3.Error as error:
-        raise StoreError(f"the messages cannot be read or written: {error}") from error
