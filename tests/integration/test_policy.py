@@ -72,6 +72,8 @@ def test_what_a_command_does_with_its_values(alice: Account, tmp_path: Path) -> 
     assert run(alice, "say", hostile) == (0, f"{hostile} {{word}}", "")
     status, output, errors = run(alice, "--env", "COLOUR=yes", "where", input="not for it")
     assert (status, output, errors) == (0, "/\nyes:C.UTF-8:\n7\n", "")
+    kept = run(alice, "--keep", "--env", "COLOUR=yes", "where", input="not for it")
+    assert kept == (status, output, errors)
     assert run(alice, "slow")[0] == 124
 
 

@@ -162,7 +162,7 @@ class SupervisedJobs:
             ),
             launch=launch_of(program),
             pause_seconds=self._pause_seconds,
-            has_input=args.stdin,
+            has_input=args.stdin and decision.takes_stdin,
             timeout_seconds=min((each for each in timeouts if each is not None), default=None),
             columns=0 if terminal is None else terminal.columns,
             rows=0 if terminal is None else terminal.rows,
