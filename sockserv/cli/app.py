@@ -39,6 +39,7 @@ _EPILOG: Final = f"""\b
 Examples:
   sockserv ping
   sockserv echo --upper < poem.txt
+  sockserv exec -- df -h
   sockserv put -r photos
   sockserv --server tcp://127.0.0.1:7700 --token-file token ping
 
