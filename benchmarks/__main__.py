@@ -31,6 +31,7 @@ BENCHMARKS: Mapping[str, str] = {
     "files": "benchmarks.files",
     "audit": "benchmarks.audit",
     "tls": "benchmarks.tls",
+    "datagrams": "benchmarks.datagrams",
 }
 
 
