@@ -59,9 +59,10 @@ def explain(
     pty: bool,
     **options: Any,
 ) -> None:
-    """Say what would become of COMMAND, by which rule, and why; nothing is run.
+    """Say what would become of COMMAND, and why.
 
-    Warnings are about rules that amount to everything that the account of the daemon may do.
+    Nothing is run. Warnings, for whoever may `admin`, are about rules that amount to everything that the account of the
+    daemon may do.
     """
     if not argv and not shell:
         raise click.UsageError("there is no COMMAND")
@@ -117,7 +118,10 @@ Examples:
 @click.argument("names", nargs=-1, metavar="[NAME]...")
 @pass_app
 def commands(app: App, names: tuple[str, ...]) -> None:
-    """List what we may run, and how it is used; with NAME, with all that can be said about that."""
+    """List what we may run, and how it is used.
+
+    With NAME, with the values that it takes.
+    """
     app.run(app.options, lambda session: _commands(session, names))
 
 

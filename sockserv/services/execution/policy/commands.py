@@ -16,7 +16,7 @@ from sockserv.services.execution.policy.parameters import (
     WrongValue,
 )
 from sockserv.services.execution.policy.templates import Word
-from sockserv.services.execution.policy.terms import Terms, refuse
+from sockserv.services.execution.policy.terms import Latitude, Terms, refuse
 from sockserv.services.files.folders import Folder
 
 __all__ = ["NamedCommand"]
@@ -116,7 +116,7 @@ class NamedCommand:
         return Terms(
             rule=self.name,
             argv=tuple(argv),
-            chooses_directory=False,
+            latitude=Latitude.NOTHING,
             variables=self.env_allowed,
             fixed=self.env,
             cwd=self.cwd,

@@ -14,7 +14,7 @@ from sockserv.execution.usage import CommandUsage
 from sockserv.services.execution.policy.accounts import DEFAULT_SHELL, AccountFacts
 from sockserv.services.execution.policy.configuration import Configuration
 from sockserv.services.execution.policy.environment import Names
-from sockserv.services.execution.policy.terms import NO_RULE, Terms, refuse
+from sockserv.services.execution.policy.terms import NO_RULE, Latitude, Terms, refuse
 from sockserv.trust.identities import EVERYTHING, Identity
 
 __all__ = [
@@ -46,13 +46,18 @@ def rules_of(identity: Identity, configuration: Configuration) -> tuple[str, ...
 
 def program_terms(path: str, command: Command, variables: Names) -> Terms:
     """The terms of a program by its path, with any arguments."""
-    return Terms(rule=path, argv=command.argv, variables=variables)
+    return Terms(
+        rule=path,
+        argv=command.argv,
+        latitude=Latitude.CIRCUMSTANCES,
+        variables=variables,
+    )
 
 
 def free_terms(rule: str, command: Command, variables: Names, account: AccountFacts) -> Terms:
     """The terms of `any` and `shell`; `account` is the one that has the shell."""
     argv = _shell_words(command, account) if command.shell else command.argv
-    return Terms(rule=rule, argv=argv, is_free=True, variables=variables)
+    return Terms(rule=rule, argv=argv, latitude=Latitude.EVERYTHING, variables=variables)
 
 
 def _shell_words(command: Command, account: AccountFacts) -> tuple[str, ...]:

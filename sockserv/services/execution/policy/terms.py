@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from enum import Enum
 from typing import Final, NoReturn, TypeVar
 
 import attrs
@@ -11,7 +12,7 @@ from sockserv.execution.arguments import Command, ResourceLimits
 from sockserv.execution.errors import Refused
 from sockserv.services.execution.policy.environment import OURS, RISKY, Names
 
-__all__ = ["NO_RULE", "Terms", "refuse", "smaller"]
+__all__ = ["NO_RULE", "Latitude", "Terms", "refuse", "smaller"]
 
 NO_RULE: Final = "none"
 """Stands for the rule where none fits."""
@@ -28,19 +29,29 @@ def refuse(rule: str, why: str) -> NoReturn:
     raise Refused(f"{rule}: {why}" if rule != NO_RULE else why, details={"rule": rule})
 
 
+class Latitude(Enum):
+    """How much of how a command is run is left to its caller."""
+
+    EVERYTHING = "everything"
+    """The account, too, any priority, and all variables but those that change what a program does."""
+    CIRCUMSTANCES = "circumstances"
+    """The directory and the limits, which may make a program fail where nobody thought it could."""
+    NOTHING = "nothing"
+    """Only less of what it is given: of time, output, priority."""
+
+
 @attrs.frozen(kw_only=True)
 class Terms:
     """How a command is run by the rule `rule`: what the rule says, and what is left to its caller.
 
-    `argv` is what is run. `variables` may come from outside; with `is_free` all may but those that change what a program
-    does. `fixed` are variables that the rule sets. Without `is_free`, the directory and the account are `cwd` and `user`,
-    None for the home and for the daemon's. The numbers are bounds, and `nice` the best priority.
+    `argv` is what is run. `variables` may come from outside, `fixed` are variables that the rule sets. `cwd` and `user` are the
+    directory and the account where its caller has not chosen others, None for the home and for the daemon's. The numbers are
+    bounds, and `nice` the best priority.
     """
 
     rule: str
     argv: tuple[str, ...]
-    is_free: bool = False
-    chooses_directory: bool = True
+    latitude: Latitude
     variables: Names = attrs.field(factory=Names)
     fixed: Mapping[str, str] = attrs.field(factory=dict)
     cwd: str | None = None
@@ -62,29 +73,29 @@ class Terms:
         """The directory that it runs in."""
         if command.cwd is None:
             return self.cwd or home
-        if not self.chooses_directory:
+        if self.latitude is Latitude.NOTHING:
             refuse(self.rule, "the directory is the rule's: leave it out")
         return command.cwd if command.cwd.startswith("/") else f"{home.rstrip('/')}/{command.cwd}"
 
     def account(self, command: Command) -> str | None:
         """The name of the account that it runs as; None for the daemon's."""
-        if command.user is None or self.is_free:
+        if command.user is None or self.latitude is Latitude.EVERYTHING:
             return command.user or self.user
         if command.user != self.user:
             refuse(self.rule, "as which account it runs, is the rule's to say: leave the user out")
         return self.user
 
     def bounds(self, command: Command) -> ResourceLimits:
-        """The smaller ones of the limits that were asked for, and those of the rule."""
-        if self.limits == ResourceLimits():
+        """The limits of each process."""
+        if self.latitude is not Latitude.NOTHING:
             return command.limits
-        asked = attrs.asdict(command.limits)
-        given = attrs.asdict(self.limits)
-        return ResourceLimits(**{name: smaller(asked[name], given[name]) for name in given})
+        if command.limits != ResourceLimits():
+            refuse(self.rule, "the limits of its processes are the rule's: leave them out")
+        return self.limits
 
     def priority(self, command: Command) -> int | None:
         """What is added to its priority."""
-        if self.is_free or command.nice is None:
+        if self.latitude is Latitude.EVERYTHING or command.nice is None:
             return self.nice if command.nice is None else command.nice
         if command.nice < (self.nice or 0):
             refuse(self.rule, f"a nice of {command.nice} is more than the rule gives; leave it out")
@@ -100,7 +111,7 @@ class Terms:
             refuse(self.rule, f"the variable {name} is the server's own: leave it out")
         if name in self.variables:
             return
-        if not self.is_free:
+        if self.latitude is not Latitude.EVERYTHING:
             refuse(
                 self.rule,
                 f"the variable {name} is none of those that may come from outside: leave it out, or have it "

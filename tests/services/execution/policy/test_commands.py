@@ -248,12 +248,11 @@ def test_less_may_be_asked_for() -> None:
         "held",
         timeout_seconds=5,
         output_limit_bytes=7,
-        limits=ResourceLimits(cpu_seconds=6, memory_bytes=10, processes=3),
         nice=4,
         user="guest",
     )
     assert (decision.timeout_seconds, decision.output_limit_bytes) == (5, 7)
-    assert decision.program.limits == ResourceLimits(cpu_seconds=5, memory_bytes=10, processes=3)
+    assert decision.program.limits == ResourceLimits(cpu_seconds=5, memory_bytes=1000)
     assert decision.program.nice == 4
 
 
@@ -269,6 +268,10 @@ def test_more_is_cut_down() -> None:
         ({"cwd": "/srv"}, "held: the directory is the rule's"),
         ({"user": "lab"}, "held: as which account it runs, is the rule's to say"),
         ({"user": "root"}, "held: as which account it runs, is the rule's to say"),
+        (
+            {"limits": ResourceLimits(file_bytes=0)},
+            "held: the limits of its processes are the rule's",
+        ),
         ({"nice": 2}, "held: a nice of 2 is more than the rule gives"),
         ({"terminal": Terminal()}, "held: runs without a terminal: ask for none"),
         ({"env": {"PATH": "."}}, "held: the variable PATH is none of those"),
