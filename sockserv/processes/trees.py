@@ -100,7 +100,8 @@ class Trees:
         self._adopt()
         for tree in [*self._trees.values()]:
             if tree.is_killed:
-                self._kill(tree)
+                self._kill_orphans(tree)
+                self._signal_groups(tree, signal.SIGKILL, set())
         gone = [tree for tree in self._trees.values() if self._is_gone(tree)]
         for tree in gone:
             self._remove(tree)
@@ -113,16 +114,14 @@ class Trees:
         tree = self._trees.get(key)
         if tree is None:
             return
+        tree.is_killed = tree.is_killed or number == signal.SIGKILL
+        done = set()
         if not tree.has_lost_root:
             self._processes.signal_group(tree.pid, number)  # at once for most of them, if not all
-        self._adopt()
-        if number == signal.SIGKILL:
-            tree.is_killed = True
-            self._kill(tree)
-            return
-        for group in self._groups_of(tree):
-            if group != tree.pid or tree.has_lost_root:
-                self._processes.signal_group(group, number)
+            done.add(tree.pid)
+        if tree.is_killed:
+            self._kill_orphans(tree)
+        self._signal_groups(tree, number, done)
 
     def signal_all(self, number: int) -> None:
         """Send a signal to all trees."""
@@ -167,8 +166,9 @@ class Trees:
         if self._sessions.get(tree.pid) is tree:  # the number may be that of another one by now
             del self._sessions[tree.pid]
 
-    def _kill(self, tree: _Tree) -> None:
-        """Kill the orphans: what begins anew as another process all the time is found among them, and not for long."""
+    def _kill_orphans(self, tree: _Tree) -> None:
+        """Kill those first that need no long search: who becomes another process all the time is one of them."""
+        self._adopt()
         for _ in range(_ROUNDS):
             known = len(tree.orphans)
             for pid in tree.orphans:
@@ -176,19 +176,31 @@ class Trees:
             self._adopt()
             if len(tree.orphans) == known:
                 break
-        for group in self._groups_of(tree):
-            self._processes.signal_group(group, signal.SIGKILL)
+
+    def _signal_groups(self, tree: _Tree, number: int, done: set[int]) -> None:
+        """Send a signal to all process groups of a tree but those that are `done`.
+
+        No group is ever shared by two trees: each is within one session. It is done again until there is nobody new: some are
+        started, or change their parent, while all are looked at.
+        """
+        if not self._processes.are_adopted:
+            if tree.pid not in done and self._sessions.get(tree.pid) is tree:
+                self._processes.signal_group(tree.pid, number)
+            return
+        for _ in range(_ROUNDS):
+            table = self._processes.all()
+            self._adopt()  # now, so that those are known who have lost their parent meanwhile
+            roots = tree.orphans if tree.has_lost_root else {tree.pid, *tree.orphans}
+            groups = _groups_below(roots, table) - done
+            for group in groups:
+                self._processes.signal_group(group, number)
+            done |= groups
+            if not groups and roots <= table.keys():
+                break
 
     def _kill_strays(self) -> None:
         for group in _groups_below(self._owners, self._processes.all()):
             self._processes.signal_group(group, signal.SIGKILL)
-
-    def _groups_of(self, tree: _Tree) -> set[int]:
-        """All process groups of a tree. None is ever shared by two: each is within one session."""
-        if not self._processes.are_adopted:
-            return {tree.pid} if self._sessions.get(tree.pid) is tree else set()
-        roots = tree.orphans if tree.has_lost_root else {tree.pid, *tree.orphans}
-        return _groups_below(roots, self._processes.all()) if roots else set()
 
 
 def kill_strangers(processes: Processes, sessions: Collection[int], marks: Collection[int]) -> int:

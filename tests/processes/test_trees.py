@@ -1,11 +1,13 @@
 from __future__ import annotations
 
 import signal
+from collections.abc import Callable
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from sockserv.processes.table import Process
 from sockserv.processes.trees import Trees, kill_strangers
 from tests.processes.fake_processes import GUARDIAN, FakeProcesses
 
@@ -170,6 +172,60 @@ def test_one_that_becomes_another_process_all_the_time_is_killed() -> None:
     trees.reap()
     trees.settle()
     assert not processes.running
+
+
+class Busy(FakeProcesses):
+    """Something happens each time that somebody has looked."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.events: list[Callable[[], object]] = []
+
+    def children(self) -> list[int]:
+        found = super().children()
+        self._go_on()
+        return found
+
+    def all(self) -> dict[int, Process]:
+        found = super().all()
+        self._go_on()
+        return found
+
+    def _go_on(self) -> None:
+        if self.events:
+            self.events.pop(0)()
+
+
+@pytest.mark.parametrize("looks", range(4))
+def test_one_that_loses_its_parent_while_all_are_looked_at_has_the_signal_too(looks: int) -> None:
+    processes = Busy()
+    trees = Trees(processes)
+    pid = processes.start()
+    trees.add(1, pid)
+    between = processes.fork(pid)
+    away = processes.fork(between)
+    processes.set_session(away)
+    processes.set_session(between)
+    for one in pid, between:
+        processes.alive[one].ignores = frozenset({signal.SIGTERM})
+    processes.events = [lambda: None] * looks + [lambda: processes.exit(between)]
+    trees.signal(1, signal.SIGTERM)
+    assert away not in processes.running
+
+
+@pytest.mark.parametrize("looks", range(2))
+def test_one_that_is_started_while_all_are_looked_at_has_the_signal_too(looks: int) -> None:
+    processes = Busy()
+    trees = Trees(processes)
+    pid = processes.start()
+    trees.add(1, pid)
+    parent = processes.fork(pid)
+    processes.set_session(parent)
+    processes.events = [lambda: None] * looks
+    processes.events.append(lambda: processes.set_session(processes.fork(parent)))
+    processes.alive[pid].ignores = processes.alive[parent].ignores = frozenset({signal.SIGTERM})
+    trees.signal(1, signal.SIGTERM)
+    assert processes.running == {pid, parent}
 
 
 def test_a_number_that_is_used_again_is_another_tree() -> None:
