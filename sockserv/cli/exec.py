@@ -10,12 +10,14 @@ import click
 from sockserv.cli.commandline import command_from, run_options, terminal_like
 from sockserv.cli.options import App, Command, pass_app
 from sockserv.cli.outcomes import EPILOG, run_job
+from sockserv.errors import ConnectionEnded
 
 if TYPE_CHECKING:
     from sockserv.cli.session import Session
     from sockserv.client import Client
     from sockserv.client.execution import RemoteJob
     from sockserv.execution.arguments import Command as RemoteCommand
+    from sockserv.execution.outcome import Started
 
 __all__ = ["command"]
 
@@ -130,7 +132,7 @@ async def _run(session: Session, wanted: _Wanted) -> int:
     try:
         return await follow(
             session,
-            lambda: _begin(client, wanted),
+            lambda: _begin(session, client, wanted),
             reads_input=wanted.reads_input,
             has_terminal=wanted.command.terminal is not None,
             is_kept=wanted.is_kept,
@@ -139,24 +141,34 @@ async def _run(session: Session, wanted: _Wanted) -> int:
         await client.close()
 
 
-async def _begin(client: Client, wanted: _Wanted) -> RemoteJob:
-    if not wanted.is_kept:
-        return await client.exec.run(
-            wanted.command, job=wanted.job, stdin=None if wanted.reads_input else b""
-        )
+async def _begin(session: Session, client: Client, wanted: _Wanted) -> RemoteJob:
     reads = wanted.reads_input
-    started = await client.exec.start(wanted.command, job=wanted.job, stdin=reads)
+    if not wanted.is_kept:
+        return await client.exec.run(wanted.command, job=wanted.job, stdin=None if reads else b"")
+    started = await _keep(session, client, wanted, reads_input=reads)
     return await client.exec.attach(started.job, stdin_offset=0 if reads else None)
 
 
 async def _start(session: Session, wanted: _Wanted) -> int:
     client = await session.connect()
     try:
-        started = await client.exec.start(wanted.command, job=wanted.job, stdin=False)
+        started = await _keep(session, client, wanted, reads_input=False)
     finally:
         await client.close()
     await session.show(started.job, {"job": started.job, "pid": started.pid})
     return 0
+
+
+async def _keep(session: Session, client: Client, wanted: _Wanted, *, reads_input: bool) -> Started:
+    from sockserv.client.execution import new_name
+
+    name = wanted.job or new_name()
+    try:
+        return await client.exec.start(wanted.command, job=name, stdin=reads_input)
+    except ConnectionEnded:
+        # It may run now, and goes on then.
+        await session.remark(f"If it was started: sockserv attach {name}")
+        raise
 
 
 async def _run_on_many(session: Session, names: tuple[str, ...], made: RemoteCommand) -> int:

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 
 import pytest
 
+from sockserv.errors import ConnectionEnded
 from sockserv.testing import MemoryServer
 from tests.cli.fakes import Pieces, assert_hung_up
 from tests.cli.running import Run, never
@@ -39,6 +40,16 @@ class TestKept:
         run.memory.run(running)
         assert run.errors.content.startswith(b"sockserv: lost(a): ")
         assert run.errors.content.endswith(b"\nIf it goes on: sockserv attach a\n")
+
+    @pytest.mark.parametrize("option", ["--keep", "--detach"])
+    def test_whether_it_was_started_is_not_known(self, run: Run, option: str) -> None:
+        run.service.is_deaf = True
+        running = run.start("exec", option, "make", pieces=never())
+        run.link.cut()
+        with pytest.raises(ConnectionEnded):
+            run.memory.run(running)
+        (name,) = run.service.kept
+        assert run.errors.content.decode() == f"If it was started: sockserv attach {name}\n"
 
     def test_detached(self, run: Run) -> None:
         assert run.status("exec", "-d", "--job", "a", "make", pieces=never()) == 0

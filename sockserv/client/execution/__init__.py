@@ -10,7 +10,7 @@ from sockserv.client.execution.errors import (
     OutputDiscarded,
     OutputMismatch,
 )
-from sockserv.client.execution.face import Completed, Execution
+from sockserv.client.execution.face import Completed, Execution, new_name
 from sockserv.client.execution.job import JobInput, RemoteJob
 from sockserv.client.execution.output import JobOutput
 from sockserv.execution.arguments import Command, ResourceLimits, Terminal
@@ -35,4 +35,5 @@ __all__ = [
     "ResourceLimits",
     "Started",
     "Terminal",
+    "new_name",
 ]

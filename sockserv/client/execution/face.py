@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from sockserv.client.client import Client
     from sockserv.net.calls import OutgoingCall
 
-__all__ = ["Completed", "Execution"]
+__all__ = ["Completed", "Execution", "new_name"]
 
 L = TypeVar("L")
 
@@ -33,7 +33,6 @@ AnyCommand: TypeAlias = Sequence[str] | Command
 """The words of a command, or these with all else that there is to say about how it is run."""
 
 _NAME_BYTES: Final = 6
-"""Of the names that jobs are given here: enough for no two of one identity to be the same."""
 
 
 @attrs.frozen
@@ -87,7 +86,7 @@ class Execution:
         job: str | None = None,
         max_bytes: int | None = None,
     ) -> RemoteJob:
-        name = job or token_hex(_NAME_BYTES)
+        name = job or new_name()
         has_all = stdin is not None
         call = await self._open(
             "exec.run", arguments_of(command, job=name), body=stdin or b"", end=has_all
@@ -125,7 +124,7 @@ class Execution:
         """
         more = {"spool_bytes": spool_bytes, "expiry_seconds": expiry_seconds}
         given = {name: value for name, value in more.items() if value is not None}
-        name = job or token_hex(_NAME_BYTES)
+        name = job or new_name()
         arguments = arguments_of(_made(command), job=name, stdin=stdin, **given)
         return Deferred.fromCoroutine(self._start(arguments))
 
@@ -257,6 +256,11 @@ def _explaining() -> Iterator[None]:
         raise InvalidCommand(
             f"the command is too long: what is large is to be its standard input ({error})"
         ) from None
+
+
+def new_name() -> str:
+    """A name for a job that no other one of its identity has."""
+    return token_hex(_NAME_BYTES)
 
 
 def arguments_of(command: Command, **more: Any) -> dict[str, Any]:

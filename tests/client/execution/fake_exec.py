@@ -227,7 +227,10 @@ class Kept:
 
 
 class FakeExecution(Service):
-    """Runs `SCRIPTS`, and keeps jobs that do nothing. `jobs` are those that run, `commands` all that was asked for."""
+    """Runs `SCRIPTS`, and keeps jobs that do nothing. `jobs` are those that run, `commands` all that was asked for.
+
+    While it `is_deaf`, signals end nothing, and who starts something hears nothing of it.
+    """
 
     def __init__(self) -> None:
         self.commands: list[Command] = []
@@ -280,7 +283,7 @@ class FakeExecution(Service):
         self._find(call).sizes.append((call.args.columns, call.args.rows))
 
     @operation("exec.start", args=StartArguments, permission="exec")
-    def start(self, call: Call[StartArguments]) -> Started | Outcome:
+    async def start(self, call: Call[StartArguments]) -> Started | Outcome:
         self.commands.append(call.args)
         if call.args.argv == ("missing",):
             return Outcome(kind=OutcomeKind.FAILED_TO_START, errno="ENOENT", message="not there")
@@ -290,6 +293,8 @@ class FakeExecution(Service):
         if name in self.kept:
             raise JobExists(f"there is a job {name} already")
         self.kept[name] = Kept(call.args, name)
+        if self.is_deaf:
+            await Deferred()
         return Started(job=name, rule="any", pid=4711)
 
     @operation("exec.attach", args=AttachArguments, permission="exec")
