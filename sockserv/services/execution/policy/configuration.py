@@ -49,6 +49,7 @@ __all__ = ["Configuration", "parse_configuration"]
 
 _RESERVED: Final = {"any", "shell", "none"}
 _TABLES: Final = ("environment", "owner", "commands")
+_TABLES_OF_COMMAND: Final = ("parameters", "env", "limits")
 _MAX_DESCRIPTION_CHARACTERS: Final = 200
 
 
@@ -162,6 +163,11 @@ def _command(name: str, content: Any) -> NamedCommand:
             "a command's name has small letters, digits, _ . and -, begins with a letter or digit, and is none of "
             f"{', '.join(sorted(_RESERVED))}",
         )
+    for field, value in content.items():
+        if isinstance(value, dict) and field not in _TABLES_OF_COMMAND:
+            raise FieldError(
+                field, 'there is no such table; a name with dots is written [commands."like.this"]'
+            )
     table = converted(content, _CommandTable)
     words = tuple(_words(table.argv))
     limits = converted(table.limits, _LimitsTable, where="limits.")

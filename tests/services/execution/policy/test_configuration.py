@@ -184,6 +184,7 @@ INTEGER = 'type = "integer"\nmin = 0\nmax = 7'
         ("[commands.X]\nargv = ['/x']", "line 1: commands.X: a command's name has"),
         ("[commands.'']\nargv = ['/x']", "line 1: commands.: a command's name has"),
         ('[commands."x\\u001b"]\nargv = ["/x"]', "line 1: 'commands.x\\x1b': a command's"),
+        ("[commands.a.b]\nargv = ['/x']", "line 1: commands.a.b: there is no such table; a name"),
         (command(argv='["x"]'), "line 2: commands.x.argv[0]: expected the absolute path"),
         (command(argv='["/bin/../x"]'), "argv[0]: expected the absolute path"),
         (command(argv='["//bin/x"]'), "argv[0]: expected the absolute path"),
