@@ -141,8 +141,10 @@ class JobFolder:
 
         with suppress(FileNotFoundError):
             self.record.unlink()
-        with suppress(FileNotFoundError):
-            shutil.rmtree(self.path)
+        while self.path.exists():
+            # Whoever removes or writes something there at the same time does not keep the rest.
+            with suppress(FileNotFoundError):
+                shutil.rmtree(self.path)
         with suppress(OSError):  # another job of the identity is in it
             self.path.parent.rmdir()
 

@@ -1,8 +1,10 @@
 """What a daemon and the supervisor of a kept job say to each other: one connection, messages both ways.
 
 A message is the length of its content (32 bits, big-endian), a byte that says what that is, and the content: JSON, or bytes
-for the standard input. These have a window: the daemon sends no more than `INPUT_WINDOW_BYTES` ahead of what it was told
-that the job has taken. So a job that does not read keeps no signal from passing.
+for the standard input. A supervisor may be older than its daemon, or newer: what either does not know is passed over.
+
+The input has a window: the daemon sends no more than `INPUT_WINDOW_BYTES` ahead of what it was told that the job has taken.
+So a job that does not read keeps no signal from passing.
 """
 
 from __future__ import annotations
@@ -50,10 +52,10 @@ _INPUT: Final = 1
 
 
 class BadMessage(Exception):
-    """The other end has sent something that is no message: it is of another version, or is broken."""
+    """The other end has sent something that can be no message: it is broken."""
 
 
-class _Said(msgspec.Struct, frozen=True, tag_field="type", forbid_unknown_fields=True):
+class _Said(msgspec.Struct, frozen=True, tag_field="type"):
     """A message that is written as JSON."""
 
 
@@ -214,18 +216,23 @@ class Decoder:
                 if len(buffer) < begin + length:
                     break
                 position = begin + length
-                yield _message(kind, buffer[begin:position])
+                message = _message(kind, buffer[begin:position])
+                if message is not None:
+                    yield message
         finally:
             self._buffer = buffer[position:]
 
 
-def _message(kind: int, content: bytes) -> Message:
+def _message(kind: int, content: bytes) -> Message | None:
+    """A message; None for one that is not known here. Raises `BadMessage`."""
     if kind == _INPUT:
         return Input(content)
     if kind != _JSON:
-        raise BadMessage(f"a message of the kind {kind}")
+        return None
     try:
         message: _Json = _decoder.decode(content)
+    except msgspec.ValidationError:
+        return None
     except msgspec.MsgspecError as error:
         raise BadMessage(str(error)) from error
     return message

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import TypeVar
 
@@ -46,7 +47,7 @@ def write_record(folder: JobFolder, record: Record) -> None:
 
 
 def read_record(folder: JobFolder) -> Record | None:
-    """What a job is; None where nothing is written, or nothing that can be read. Blocks. Raises `OSError`."""
+    """What a job is; None where nothing is written. Blocks. Raises `OSError`, and `ValueError` for what makes no sense."""
     return _read(folder.record, Record)
 
 
@@ -56,13 +57,19 @@ def write_outcome(folder: JobFolder, outcome: Outcome) -> None:
 
 
 def read_outcome(folder: JobFolder) -> Outcome | None:
-    """How a job has ended; None where nothing is written, or nothing that can be read. Blocks. Raises `OSError`."""
+    """How a job has ended; None where nothing is written. Blocks. Raises what `read_record` raises."""
     return _read(folder.outcome, Outcome)
 
 
 def _read(path: Path, kind: type[T]) -> T | None:
+    flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
     try:
-        with open(path, "rb") as file:
-            return msgspec.json.decode(file.read(_MAX_FILE_BYTES), type=kind)
-    except (FileNotFoundError, msgspec.MsgspecError):
+        file = os.open(path, flags)
+    except FileNotFoundError:
         return None
+    try:
+        return msgspec.json.decode(os.read(file, _MAX_FILE_BYTES), type=kind)
+    except msgspec.MsgspecError as error:
+        raise ValueError(f"{path} makes no sense: {error}") from error
+    finally:
+        os.close(file)

@@ -59,6 +59,7 @@ _FAREWELL_SECONDS: Final = 5.0
 """How long a daemon may take to hear of the outcome; after that it has to look for itself."""
 
 _MAX_CONVERSATIONS: Final = 16
+_MAX_WAIT_SECONDS: Final = 86_400.0
 
 
 @attrs.frozen
@@ -176,19 +177,23 @@ class Supervisor:
 
     def _say_farewell(self, outcome: Outcome) -> None:
         is_recorded = _record(self._folder, outcome)
+        if is_recorded:
+            # From now on nobody has anything to do here, nor does this process: whoever hears of the end may remove it all.
+            self._stop_listening()
         for conversation in self._conversations.values():
             conversation.send(Ended(outcome))
-        deadline = self._now() + _FAREWELL_SECONDS
         while not is_recorded:
             self._wait(self._now() + _RECORDING_SECONDS)
             is_recorded = _record(self._folder, outcome)
-            deadline = self._now() + _FAREWELL_SECONDS
-        with suppress(OSError):
-            self._folder.control.unlink()
+        deadline = self._now() + _FAREWELL_SECONDS
         while self._now() < deadline and any(
             conversation.has_unsent for conversation in self._conversations.values()
         ):
             self._wait(deadline)
+
+    def _stop_listening(self) -> None:
+        with suppress(OSError):
+            self._folder.control.unlink()
 
     # What happens
 
@@ -211,7 +216,10 @@ class Supervisor:
             events = select.POLLIN | (select.POLLOUT if conversation.has_unsent else 0)
             expect(file, events, partial(self._converse, conversation))
         moments = [moment for moment in until if moment is not None]
-        timeout = max(0.0, min(moments) - self._now()) * 1000 if moments else None
+        timeout = max(0.0, min(moments) - self._now()) if moments else None
+        if timeout is not None:
+            # Who wakes too early waits again; poll(2) knows no longer times.
+            timeout = min(timeout, _MAX_WAIT_SECONDS) * 1000
         for file, _ in poll.poll(timeout):
             handlers[file]()
 

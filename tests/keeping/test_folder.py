@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import stat
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -137,6 +138,26 @@ def test_one_is_made_while_the_last_other_one_is_removed(tmp_path: Path) -> None
     with ThreadPoolExecutor() as threads:
         for done in [threads.submit(make_and_remove, made) for made in (one, other)]:
             done.result()
+
+
+def test_nothing_stays_because_somebody_else_removes_it_too(tmp_path: Path) -> None:
+    made = folder(tmp_path)
+
+    def remove_files() -> None:
+        while made.path.exists():
+            with suppress(FileNotFoundError):
+                for path in [*made.path.glob("*")]:
+                    path.unlink()
+
+    with ThreadPoolExecutor() as threads:
+        for _ in range(20):
+            os.close(made.make())
+            for number in range(20):
+                (made.path / str(number)).touch()
+            removing = threads.submit(remove_files)
+            made.remove()
+            removing.result()
+            assert not made.path.exists()
 
 
 def test_something_else_is_in_the_way(tmp_path: Path) -> None:

@@ -5,6 +5,9 @@ from __future__ import annotations
 import os
 import signal
 import stat
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -343,9 +346,21 @@ class TestSurroundings:
     @pytest_twisted.ensureDeferred
     async def test_no_descriptor_is_left_here(self, tmp_path: Path) -> None:
         async with kept(tmp_path / "jobs") as keeper:
-            before = len(os.listdir("/proc/self/fd"))
-            for _ in range(5):
+
+            async def run_one() -> None:
                 job = await keeper.shell("echo hello")
                 await Attached(job).outcome
                 await job.remove()
-            await until_so(lambda: len(os.listdir("/proc/self/fd")) <= before)
+
+            await run_one()
+            before = Counter(_open_files())
+            for _ in range(5):
+                await run_one()
+            await until_so(lambda: not Counter(_open_files()) - before)
+
+
+def _open_files() -> Iterator[str]:
+    """What this process has open: files by their names, all else by its kind."""
+    for number in os.listdir("/proc/self/fd"):
+        with suppress(FileNotFoundError):  # a thread has closed it meanwhile
+            yield os.readlink(f"/proc/self/fd/{number}").partition(":")[0]
