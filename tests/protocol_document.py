@@ -67,6 +67,11 @@ def conversation() -> list[tuple[str, bytes]]:
     return [(who, _undump(dump)) for who, dump in dumps]
 
 
+def dumps(title: str) -> list[bytes]:
+    """The bytes of all dumps in a section."""
+    return [_undump(dump) for dump in re.findall(r"```\n(.*?)```", section(title), re.DOTALL)]
+
+
 def _undump(dump: str) -> bytes:
     data = bytearray()
     *lines, last = dump.strip().splitlines()

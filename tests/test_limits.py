@@ -8,7 +8,7 @@ from typing import Any
 import attrs
 import pytest
 
-from sockserv.limits import Limits
+from sockserv.limits import DatagramLimits, Limits
 from sockserv.wire.messages import MIN_HEADER_BYTES
 
 NAMES = [field.name for field in attrs.fields(Limits)]
@@ -23,6 +23,13 @@ def test_the_defaults_go_together() -> None:
 def test_a_limit_that_nothing_could_keep_to(name: str, value: int) -> None:
     with pytest.raises(ValueError, match=f"{name} is {value}: it must be greater than 0"):
         Limits(**{name: value})
+
+
+@pytest.mark.parametrize("name", [field.name for field in attrs.fields(DatagramLimits)])
+def test_a_limit_of_datagrams(name: str) -> None:
+    assert getattr(DatagramLimits(**{name: 1}), name) == 1
+    with pytest.raises(ValueError, match=f"{name} is 0: it must be greater than 0"):
+        DatagramLimits(**{name: 0})
 
 
 @pytest.mark.parametrize("name", sorted({*NAMES} - {"max_header_bytes", "max_login_header_bytes"}))

@@ -138,6 +138,7 @@ TITLES = [
     "Limits",
     "Operations of every server",
     "A whole conversation, byte by byte",
+    "Datagrams",
     "Other versions",
 ]
 
