@@ -185,6 +185,7 @@ class Supervisor:
         while not is_recorded:
             self._wait(self._now() + _RECORDING_SECONDS)
             is_recorded = _record(self._folder, outcome)
+        self._stop_listening()
         deadline = self._now() + _FAREWELL_SECONDS
         while self._now() < deadline and any(
             conversation.has_unsent for conversation in self._conversations.values()
