@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING
 import attrs
 import click
 
+from sockserv.cli.job_names import JOB_NAME, whose_option
 from sockserv.cli.options import App, Command, pass_app
 from sockserv.cli.outcomes import EPILOG, run_job
-from sockserv.cli.whose import whose_option
 
 if TYPE_CHECKING:
     from sockserv.cli.session import Session
@@ -65,7 +65,7 @@ in a terminal all keys are for JOB, and Enter, ~ and . leave.""",
     help="Leave so much of it out.",
 )
 @whose_option
-@click.argument("job")
+@click.argument("job", type=JOB_NAME)
 @pass_app
 def command(
     app: App,

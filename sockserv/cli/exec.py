@@ -8,8 +8,9 @@ import attrs
 import click
 
 from sockserv.cli.commandline import command_from, run_options, terminal_like
+from sockserv.cli.job_names import JOB_NAME
 from sockserv.cli.options import App, Command, pass_app
-from sockserv.cli.outcomes import EPILOG, run_job
+from sockserv.cli.outcomes import EPILOG, JobStatus, run_job
 from sockserv.errors import ConnectionEnded
 
 if TYPE_CHECKING:
@@ -62,7 +63,9 @@ Ctrl-C once is SIGINT for it, twice SIGKILL; three times leaves at once.""",
 @click.option(
     "-d", "--detach", is_flag=True, help="Keep it, do not wait for it, and print its name."
 )
-@click.option("--job", metavar="NAME", help="What to call it; otherwise it gets some name.")
+@click.option(
+    "--job", type=JOB_NAME, metavar="NAME", help="What to call it; otherwise it gets some name."
+)
 @click.option(
     "--on", "servers", metavar="SERVER,...", multiple=True, help="Run it on all of these at once."
 )
@@ -130,7 +133,7 @@ async def _run(session: Session, wanted: _Wanted) -> int:
 
     client = await session.connect()
     try:
-        return await follow(
+        status = await follow(
             session,
             lambda: _begin(session, client, wanted),
             reads_input=wanted.reads_input,
@@ -139,6 +142,10 @@ async def _run(session: Session, wanted: _Wanted) -> int:
         )
     finally:
         await client.close()
+    command = wanted.command
+    if status == JobStatus.NOT_FOUND and len(command.argv) == 1 and " " in command.argv[0]:
+        await session.remark("Is that text for a shell? Then say so with --shell.")
+    return status
 
 
 async def _begin(session: Session, client: Client, wanted: _Wanted) -> RemoteJob:

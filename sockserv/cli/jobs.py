@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from sockserv.cli.job_names import JOB_NAME, whose_option
 from sockserv.cli.options import App, Command, pass_app
-from sockserv.cli.whose import whose_option
 
 if TYPE_CHECKING:
     from sockserv.cli.session import Session
@@ -27,6 +27,7 @@ Examples:
 )
 @click.option(
     "--remove",
+    type=JOB_NAME,
     metavar="JOB",
     multiple=True,
     help="Forget a kept job that has ended, and its output.",

@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING
 
 import click
 
+from sockserv.cli.job_names import JOB_NAME, whose_option
 from sockserv.cli.options import App, Command, pass_app
-from sockserv.cli.whose import whose_option
 
 if TYPE_CHECKING:
     from sockserv.cli.session import Session
@@ -28,7 +28,7 @@ Examples:
     "-s", "--signal", "name", metavar="NAME", help="Only send this signal: INT, HUP, USR1, ..."
 )
 @whose_option
-@click.argument("jobs", nargs=-1, required=True, metavar="JOB...")
+@click.argument("jobs", type=JOB_NAME, nargs=-1, required=True, metavar="JOB...")
 @pass_app
 def command(
     app: App, jobs: tuple[str, ...], force: bool, name: str | None, identity: str | None

@@ -6,9 +6,9 @@ from typing import TYPE_CHECKING
 
 import click
 
+from sockserv.cli.job_names import JOB_NAME, whose_option
 from sockserv.cli.options import App, Command, pass_app
 from sockserv.cli.outcomes import EPILOG, run_job
-from sockserv.cli.whose import whose_option
 
 if TYPE_CHECKING:
     from sockserv.cli.session import Session
@@ -27,7 +27,7 @@ Examples:
 {EPILOG}""",
 )
 @whose_option
-@click.argument("job")
+@click.argument("job", type=JOB_NAME)
 @pass_app
 def command(app: App, job: str, identity: str | None) -> None:
     """Wait until JOB has ended, and end as it did."""

@@ -68,6 +68,12 @@ class TestExec:
         assert run.status("exec", *argv) == 255
         assert run.errors.content.startswith(b"sockserv: ")
 
+    def test_text_that_was_meant_for_a_shell(self, run: Run) -> None:
+        assert run.status("exec", "no such thing") == 127
+        assert run.errors.content.endswith(
+            b"\nIs that text for a shell? Then say so with --shell.\n"
+        )
+
     def test_what_cannot_be_run_here(self, run: Run) -> None:
         assert run.status("exec", "caf\udce9") == 125
         assert b"UTF-8" in run.errors.content
@@ -154,6 +160,10 @@ class TestExec:
             ["exec", "--on", "a", "--pty", "x"],
             ["exec", "--server", "b", "--on", "a", "x"],
             ["attach", "--new", "--stdout-offset", "1", "x"],
+            ["exec", "--job", "a b", "x"],
+            ["wait", "x" * 65],
+            ["kill", "-x"],
+            ["jobs", "--remove", ""],
             ["kill", "-f", "-s", "INT", "x"],
             ["shell"],
         ],

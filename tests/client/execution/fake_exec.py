@@ -180,6 +180,7 @@ SCRIPTS: Final[dict[str, Script]] = {
     "exists": _exists,
     "unknown": _unknown,
     "missing": _missing,
+    "no such thing": _missing,
     "slow": _slow,
     "crash": _crash,
     "limited": _limited,
