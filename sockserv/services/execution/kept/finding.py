@@ -48,7 +48,12 @@ def new_job(folder: JobFolder, record: Record) -> Found:
 def find_all(jobs: Path) -> Iterator[Found]:
     """All jobs below the folder `jobs`; what a crash has left of others is removed. See `look_at`. Raises `OSError`."""
     for folder in find_folders(jobs):
-        record = read_record(folder)
+        try:
+            record = read_record(folder)
+        except ValueError as error:
+            # It may be of another version: nobody but a person is to remove it.
+            _log.error("a kept job is passed over: {why}", why=error)
+            continue
         if record is not None:
             yield look_at(folder, record)
         elif not folder.is_supervised():
@@ -62,10 +67,10 @@ def look_at(folder: JobFolder, record: Record) -> Found:
     One that nobody looks after any more, and of which no outcome was told, is lost: what may be left of its processes is
     killed, and that it is lost is written down. Raises `OSError`.
     """
-    ended = read_outcome(folder)
+    ended = _read_outcome(folder, record)
     if ended is None and not folder.is_supervised():
         # Once more: it may have ended in between, as it should.
-        ended = read_outcome(folder)
+        ended = _read_outcome(folder, record)
         if ended is None:
             _log.error(
                 "the process that looked after the job {job} of {identity} is gone before that had ended: {said}",
@@ -74,7 +79,11 @@ def look_at(folder: JobFolder, record: Record) -> Found:
                 said=_last_words(folder) or "it was killed, or the machine has stopped",
             )
             kill_strangers(Machine(adopts=False), (), (record.mark,))
-            ended = _lost(folder, record)
+            ended = _lost(
+                folder,
+                record,
+                "the process that looked after the job was killed, or the machine stopped, before it had ended",
+            )
             with suppress(OSError):  # a full disk does not make it less lost
                 write_outcome(folder, ended)
     stdout_bytes, stderr_bytes = folder.spooled_bytes()
@@ -97,13 +106,21 @@ def _last_words(folder: JobFolder) -> str:
         return ""
 
 
-def _lost(folder: JobFolder, record: Record) -> Outcome:
+def _read_outcome(folder: JobFolder, record: Record) -> Outcome | None:
+    try:
+        return read_outcome(folder)
+    except ValueError as error:
+        _log.error("nobody knows how a kept job has ended: {why}", why=error)
+        return _lost(folder, record, "what was written down of its end makes no sense here")
+
+
+def _lost(folder: JobFolder, record: Record, why: str) -> Outcome:
     stdout_bytes, stderr_bytes = folder.spooled_bytes()
     return Outcome(
         kind=OutcomeKind.LOST,
         job=record.job,
         rule=record.rule,
-        message="the process that looked after the job was killed, or the machine stopped, before it had ended",
+        message=why,
         stdout_bytes=stdout_bytes,
         stderr_bytes=stderr_bytes,
     )

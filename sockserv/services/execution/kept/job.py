@@ -137,9 +137,7 @@ class SupervisedJob:
     async def kill(self, *, force: bool) -> Outcome:
         """End it, by the graded stop or at once by force; how it has ended then. Raises what `outcome` raises."""
         if self.ended is None:
-            # Kept: if the connection is just being made again, it is said then.
-            self._kill = Kill(reason=KillReason.CANCELLED, force=force)
-            self._say(self._kill)
+            self._end_for(KillReason.CANCELLED, force=force)
         return await self.outcome()
 
     async def signal(self, number: int) -> None:
@@ -202,6 +200,10 @@ class SupervisedJob:
             self._link = self._surroundings.supervisors.reach(self.folder, self)
         except OSError:
             self.on_lost()
+
+    def revoke(self) -> None:
+        """End it because its owner may not run it any more."""
+        self._end_for(KillReason.REVOKED)
 
     def let_go(self) -> Deferred[None]:
         """Leave it alone from now on: the server goes. Whoever waits gets `Unavailable`. Fires when it is done."""
@@ -269,9 +271,12 @@ class SupervisedJob:
                 found: Found = await around.in_thread(look_at, self.folder, self.record)
                 if found.ended is not None:
                     self._end(found.ended, min(found.ended_at, around.clock.seconds()))
-                else:
-                    self._link = around.supervisors.reach(self.folder, self)
-            except OSError:
+                    return
+                # Not at once: one with which nobody can talk would be tried all the time.
+                await deferLater(around.clock, _RETRY_SECONDS)
+                self._link = around.supervisors.reach(self.folder, self)
+            except OSError as error:
+                self._log.warn("a kept job cannot be reached: {why}", why=error)
                 await deferLater(around.clock, _RETRY_SECONDS)
             else:
                 return
@@ -285,6 +290,11 @@ class SupervisedJob:
             self._news.ring()
         if self._link is not None:
             self._link.close()
+
+    def _end_for(self, reason: KillReason, *, force: bool = False) -> None:
+        # Kept: if the connection is just being made again, it is said then.
+        self._kill = Kill(reason=reason, force=force)
+        self._say(self._kill)
 
     async def _hear(self) -> None:
         if self._is_let_go:

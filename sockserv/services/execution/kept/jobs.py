@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import secrets
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any, Final, TypeVar
 
@@ -29,7 +29,9 @@ from sockserv.services.execution.kept.job import SupervisedJob, Surroundings
 from sockserv.services.execution.kept.link import Supervisors
 from sockserv.services.execution.kept.room import Taken, check_room
 from sockserv.services.execution.launching import launch_of
+from sockserv.services.execution.policy.rules import ANY, SHELL
 from sockserv.services.files.steps import InThread
+from sockserv.trust.identities import EVERYTHING, Identity
 
 __all__ = ["SupervisedJobs"]
 
@@ -42,7 +44,8 @@ class SupervisedJobs:
     """See `KeptJobs` of `sockserv.services.execution.reaching`. Making one touches nothing: `open` finds the jobs there are.
 
     `folder` is where they are. `clock` is the time of day, too; `in_thread` calls a blocking function in a thread.
-    `pause_seconds` is the time between the steps of a graded stop.
+    `pause_seconds` is the time between the steps of a graded stop. `identity_of` says who somebody is now, by their name: who
+    may not run a job any more has it ended. Without it everybody may.
     """
 
     _log = Logger()
@@ -56,12 +59,14 @@ class SupervisedJobs:
         in_thread: InThread,
         limits: KeptLimits,
         pause_seconds: float,
+        identity_of: Callable[[str], Identity | None] | None = None,
     ) -> None:
         self._folder = folder
         self._clock = clock
         self._in_thread = in_thread
         self._limits = limits
         self._pause_seconds = pause_seconds
+        self._identity_of = identity_of
         self._surroundings = Surroundings(
             clock=clock,
             supervisors=supervisors,
@@ -84,7 +89,21 @@ class SupervisedJobs:
             self._jobs[job.key] = job
             if job.ended is None:
                 job.reach()
+        self.reconsider()
         self._expiry.look()
+
+    def reconsider(self) -> None:
+        """End the jobs that their owners may not run any more: to be called when it has changed who may what."""
+        if self._identity_of is None:
+            return
+        for job in self._jobs.values():
+            if job.ended is None and not _may_run(self._identity_of, job.record):
+                self._log.info(
+                    "the kept job {job} of {identity} is ended: they may not run it any more",
+                    job=job.record.job,
+                    identity=job.record.identity,
+                )
+                job.revoke()
 
     def stop(self) -> Deferred[None]:
         """Let go of the jobs, which go on; see `KeptJobs`. May be called again."""
@@ -201,6 +220,7 @@ class SupervisedJobs:
             await self._in_thread(folder.remove)
             return ended
         self._jobs[job.key] = job
+        self.reconsider()  # it may have been taken back meanwhile
         if ended is not None:
             self._expiry.look()
         if ended is not None and ended.kind is OutcomeKind.LOST:
@@ -216,6 +236,17 @@ class SupervisedJobs:
     def _on_removed(self, job: SupervisedJob) -> None:
         if self._jobs.get(job.key) is job:
             del self._jobs[job.key]
+
+
+def _may_run(identity_of: Callable[[str], Identity | None], record: Record) -> bool:
+    """Whether the owner of a job has what it was allowed by, or more."""
+    identity = identity_of(record.identity)
+    if identity is None or not identity.may("exec"):
+        return False
+    rules = identity.exec
+    return (
+        identity.may(EVERYTHING) or record.rule in rules or (SHELL in rules and record.rule == ANY)
+    )
 
 
 def _prepare(folder: JobFolder, record: Record) -> int:

@@ -101,7 +101,7 @@ class SocketLink(FileDescriptor):
                 self._listener.on_message(message)
         except BadMessage as error:
             self._log.error(
-                "the supervisor of a kept job says what this version does not know: {why}",
+                "what comes from the supervisor of a kept job is no message: {why}",
                 why=error,
             )
             return CONNECTION_LOST

@@ -236,6 +236,7 @@ class Kept:
         timeout_seconds: float | None = None,
         output_limit_bytes: int | None = None,
         rule: str = "any",
+        takes_stdin: bool = True,
         **args: Any,
     ) -> Deferred[SupervisedJob | Outcome]:
         program = Program(
@@ -247,6 +248,7 @@ class Kept:
             command="make all",
             timeout_seconds=timeout_seconds,
             output_limit_bytes=output_limit_bytes,
+            takes_stdin=takes_stdin,
         )
         call = FakeCall(StartArguments(argv=("make", "all"), **args), identity)
         return start(self.jobs.start(cast("Call[StartArguments]", call), job, decision))

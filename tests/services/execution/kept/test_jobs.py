@@ -59,6 +59,10 @@ class TestStarting:
         assert Path(order.folder) == kept.folder / "alice" / "build"
         assert read_record(kept.jobs.find("alice", "build").folder) == order.record  # type: ignore[union-attr]
 
+    def test_a_command_that_may_not_have_its_callers_input(self, kept: Kept) -> None:
+        kept.run(takes_stdin=False)
+        assert not kept.supervisors.orders[0].has_input
+
     def test_marks_are_never_the_same(self, kept: Kept) -> None:
         kept.run("one")
         kept.run("two")
