@@ -264,18 +264,18 @@ async def _show(session: Session, name: str, url: ServerUrl) -> None:
 
 
 async def _doubts(client: Client, name: str, rules: Sequence[str]) -> list[str]:
-    """What the daemon says of the named commands among the rules that no command stands for yet."""
-    doubts = []
+    """What the daemon says of the rules: for which no command stands yet, and which amount to everything."""
+    doubts: dict[str, None] = {}
     for rule in rules:
-        if rule.startswith("/") or rule in ("any", "shell"):
-            continue
         try:
             explanation = await client.exec.explain([rule], identity=name)
         except SockservError:
             break  # who invites may not ask that, or nobody can; they are invited all the same
         if not explanation.allowed and explanation.rule == "none":
-            doubts.append(f"{explanation.why}.")
-    return doubts
+            doubts[f"{explanation.why}."] = None
+        # They are about all of the rules, whatever was asked.
+        doubts |= dict.fromkeys(f"warning: {warning}" for warning in explanation.warnings)
+    return [*doubts]
 
 
 def _reached(session: Session) -> ServerUrl | None:

@@ -7,7 +7,7 @@ from typing import NoReturn
 
 import attrs
 
-from sockserv.execution.arguments import ResourceLimits
+from sockserv.execution.arguments import MAX_ARGUMENTS, ResourceLimits
 from sockserv.execution.usage import CommandUsage
 from sockserv.services.execution.policy.environment import Names
 from sockserv.services.execution.policy.parameters import (
@@ -106,13 +106,18 @@ class NamedCommand:
         return resolved
 
     def terms(self, given: Mapping[str, tuple[str, ...]]) -> Terms:
-        """The terms of the command with these values. Raises `Refused` where they make an option of what is none."""
+        """The terms of the command with these values.
+
+        Raises `Refused` where they make an option of what is none, or too many words.
+        """
         argv: list[str] = []
         for word in self.words:
             filled = word.filled(given)
             if any(each.startswith("-") for each in filled) and not self._may_be_option(word):
                 refuse(self.name, f"{filled[0][:100]!r} would be an option; use another value")
             argv.extend(filled)
+        if len(argv) > MAX_ARGUMENTS:
+            refuse(self.name, f"that becomes {len(argv)} words, and {MAX_ARGUMENTS} is the most")
         return Terms(
             rule=self.name,
             argv=tuple(argv),
