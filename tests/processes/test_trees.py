@@ -208,7 +208,9 @@ def test_one_that_loses_its_parent_while_all_are_looked_at_has_the_signal_too(lo
     processes.set_session(between)
     for one in pid, between:
         processes.alive[one].ignores = frozenset({signal.SIGTERM})
-    processes.events = [lambda: None] * looks + [lambda: processes.exit(between)]
+    for _ in range(looks):
+        processes.events.append(lambda: None)
+    processes.events.append(lambda: processes.exit(between))
     trees.signal(1, signal.SIGTERM)
     assert away not in processes.running
 
@@ -221,7 +223,8 @@ def test_one_that_is_started_while_all_are_looked_at_has_the_signal_too(looks: i
     trees.add(1, pid)
     parent = processes.fork(pid)
     processes.set_session(parent)
-    processes.events = [lambda: None] * looks
+    for _ in range(looks):
+        processes.events.append(lambda: None)
     processes.events.append(lambda: processes.set_session(processes.fork(parent)))
     processes.alive[pid].ignores = processes.alive[parent].ignores = frozenset({signal.SIGTERM})
     trees.signal(1, signal.SIGTERM)
