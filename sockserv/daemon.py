@@ -154,7 +154,7 @@ class Daemon(Service):
             watch = IdentityWatch(
                 self._reactor,
                 identities,
-                lambda: self._reconsider(server, identities),
+                lambda: self._reconsider(server, identities, execution),
                 in_thread=self._identities_thread,
             )
             sweeper = FilesSweeper(self._reactor, files, in_thread=pool_of(self._reactor))
@@ -313,8 +313,11 @@ class Daemon(Service):
             audit=audit,
         )
 
-    def _reconsider(self, server: Server, identities: IdentityStore) -> None:
-        """Have everybody who is logged in be what the identities say now."""
+    def _reconsider(
+        self, server: Server, identities: IdentityStore, execution: ExecutionAssembly
+    ) -> None:
+        """Have everybody who is logged in be what the identities say now, and end the kept jobs that nobody may run."""
+        execution.reconsider()
         server.reconsider(
             lambda identity: identities.current(
                 identity, datetime.fromtimestamp(self._reactor.seconds(), UTC)

@@ -184,7 +184,7 @@ class Crashes:
 
     def _check_job(self, job: Counting, entry: dict[str, Any]) -> None:
         folder = JobFolder.of(self.state / "jobs", identity="owner", job=job.name)
-        outcome = entry.get("outcome")
+        outcome: Any = entry.get("outcome")
         told = None if outcome is None else outcome["kind"]
         if job.told is not None and told != job.told:
             raise Breach(f"{job.name} had {job.told}, and now it has {told}")

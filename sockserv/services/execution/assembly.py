@@ -47,6 +47,7 @@ class ExecutionAssembly:
             in_thread=in_thread,
             limits=kept_limits,
             pause_seconds=limits.stop_pause_seconds,
+            identity_of=identity_of,
         )
         self.service = Execution(
             policy, self._spawner, kept=self._kept, limits=limits, identity_of=identity_of
@@ -55,6 +56,10 @@ class ExecutionAssembly:
     def open(self) -> None:
         """Find the jobs that were kept. Blocks for a moment; raises `OSError`."""
         self._kept.open()
+
+    def reconsider(self) -> None:
+        """End the kept jobs that their owners may not run any more: to be called when it has changed who may what."""
+        self._kept.reconsider()
 
     def end_jobs(self) -> Deferred[None]:
         """Start nothing more, end all jobs that are not kept, and let go of those that are: who waits for one is told.
