@@ -41,6 +41,7 @@ from sockserv.wire.messages import (
     encode_value,
 )
 from tests.fuzz.conversations import Conversation, cut, spoiled
+from tests.fuzz.datagrams import datagrams, hostile_peer
 from tests.wire.sides import Side, in_one_piece, joined
 
 __all__ = ["TARGETS", "Target"]
@@ -370,5 +371,7 @@ TARGETS: Final[dict[str, Target]] = {
     "fragments": fragments,
     "server": server,
     "client": client,
+    "datagrams": datagrams,
+    "hostile-peer": hostile_peer,
 }
 """By name: what `python -m tests.fuzz.connection --target` takes."""

@@ -7,7 +7,14 @@ import pytest
 from tests.fuzz import connection
 from tests.fuzz.targets import TARGETS
 
-CASES = {"connection": 500, "fragments": 500, "server": 300, "client": 250}
+CASES = {
+    "connection": 500,
+    "fragments": 500,
+    "server": 300,
+    "client": 250,
+    "datagrams": 200,
+    "hostile-peer": 500,
+}
 PACKS = 4
 
 
@@ -22,7 +29,7 @@ def test_nothing_but_events_and_breaches(target: str, pack: int) -> None:
 def test_by_hand(capsys: pytest.CaptureFixture[str]) -> None:
     connection.main(["--seconds", "0", "--seed", "7"])
     assert capsys.readouterr().out == (
-        "4 cases of connection, fragments, server, client: nothing found\n"
+        "6 cases of connection, fragments, server, client, datagrams, hostile-peer: nothing found\n"
     )
 
 
