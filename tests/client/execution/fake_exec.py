@@ -97,6 +97,22 @@ async def _both(job: FakeJob, stdin: Body) -> Outcome:
     return exited()
 
 
+async def _play(job: FakeJob, stdin: Body) -> Outcome:
+    """Writes pieces: for each word `1:500` so many bytes to this stream, numbered through so that none can be mistaken."""
+    for word in job.args:
+        stream, size = map(int, word.split(":"))
+        start = job.written[stream]
+        await job.write(numbered(start, start + size), stream)
+    return exited()
+
+
+def numbered(start: int, end: int) -> bytes:
+    """Bytes of an endless row, in which each piece of some length is another one."""
+    return b"".join(b"%08x" % n for n in range(start // 8, end // 8 + 1))[start % 8 :][
+        : end - start
+    ]
+
+
 async def _exit(job: FakeJob, stdin: Body) -> Outcome:
     return exited(int(job.args[0]))
 
@@ -171,6 +187,7 @@ SCRIPTS: Final[dict[str, Script]] = {
     "echo": _echo,
     "cat": _cat,
     "both": _both,
+    "play": _play,
     "exit": _exit,
     "wait": _wait,
     "flood": _flood,
