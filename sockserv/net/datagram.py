@@ -20,7 +20,7 @@ from itertools import count
 from random import Random, SystemRandom
 from typing import Any, Final
 
-from twisted.internet.error import MessageLengthError
+from twisted.internet.error import CannotListenError, MessageLengthError
 from twisted.internet.interfaces import (
     IDelayedCall,
     IListeningPort,
@@ -300,9 +300,18 @@ class _BatchPort(Port):
 
     protocol: DatagramSessions
 
+    def startListening(self) -> None:
+        """Bind the socket, which is closed again when that fails: Twisted leaves it open."""
+        try:
+            super().startListening()
+        except CannotListenError:
+            self._made.close()
+            raise
+
     def createInternetSocket(self) -> socket.socket:
         """A socket with large buffers."""
         made: socket.socket = super().createInternetSocket()
+        self._made = made
         for option in (socket.SO_RCVBUF, socket.SO_SNDBUF):
             with suppress(OSError):
                 made.setsockopt(socket.SOL_SOCKET, option, _BUFFER_BYTES)
