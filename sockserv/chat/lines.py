@@ -93,11 +93,12 @@ class Accepted(_Line, frozen=True):
 
 
 class Refused(_Line, frozen=True):
-    """A command was not carried out; `number` is that of the message, if it was one. The `code` is that of an error."""
+    """A command was not carried out. The `code` is that of an error; `number` is that of the message, `room` as it was written."""
 
     code: str
     message: str
     number: int | None = None
+    room: str | None = None
     details: dict[str, Any] = {}
 
 
@@ -123,10 +124,11 @@ class PresenceEvent(_Line, frozen=True, tag="presence"):
 
 
 class Entered(_Line, frozen=True):
-    """Somebody is in a room now; it may be oneself."""
+    """Somebody is in a room now. If it is oneself, `members` are all who are there."""
 
     room: str
     name: str
+    members: tuple[str, ...] = ()
 
 
 class Left(_Line, frozen=True):

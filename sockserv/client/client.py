@@ -17,6 +17,7 @@ from sockserv.net.peer import Peer
 from sockserv.wire.messages import NOTHING, encode_value
 
 if TYPE_CHECKING:
+    from sockserv.client.chat import Chat
     from sockserv.client.execution import Execution
     from sockserv.client.files import Files
 
@@ -58,6 +59,7 @@ class Client:
         self._holds = 0
         self._files: Files | None = None
         self._exec: Execution | None = None
+        self._chat: Chat | None = None
         self._closing: list[Deferred[None]] = []
         ended.addCallback(self._on_end)
 
@@ -111,6 +113,15 @@ class Client:
 
             self._exec = Execution(self)
         return self._exec
+
+    @property
+    def chat(self) -> Chat:
+        """What is said at the server."""
+        if self._chat is None:
+            from sockserv.client.chat import Chat
+
+            self._chat = Chat(self)
+        return self._chat
 
     @overload
     def call(

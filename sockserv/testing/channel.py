@@ -130,7 +130,7 @@ class Channel:
         self.wake()
 
     def cut_after(self, byte_count: int) -> None:
-        """Cut the link, both ways, when `byte_count` bytes in all have been delivered here."""
+        """Cut the link, both ways, when `byte_count` bytes in all have been delivered here; soon, if there were more already."""
         self._cut_at_bytes = byte_count
         self.wake()
 
@@ -230,12 +230,12 @@ class Channel:
                 data = self._take()
                 self.delivered_bytes += len(data)
                 target.protocol.dataReceived(data)
-            if self.delivered_bytes == self._cut_at_bytes:
+            if self._is_at_cut:
                 self._cut()
             if self._ready_bytes:
                 self.wake()
                 return
-        elif self.delivered_bytes == self._cut_at_bytes:
+        elif self._is_at_cut:
             self._cut()
         if self._ready_bytes or self._travelling:
             return
@@ -243,6 +243,10 @@ class Channel:
             target.on_end()
         else:
             self._source.on_sent()
+
+    @property
+    def _is_at_cut(self) -> bool:
+        return self._cut_at_bytes is not None and self.delivered_bytes >= self._cut_at_bytes
 
     def _cut(self) -> None:
         self._source.cut()

@@ -10,6 +10,7 @@ from collections import deque
 from typing import Any, Final, Protocol
 
 from twisted.internet.defer import Deferred
+from twisted.internet.interfaces import IDelayedCall
 
 from sockserv.errors import InvalidArgument
 from sockserv.services.api import Call
@@ -47,6 +48,7 @@ class CallCarrier:
         self._begun = b""
         self._lines: list[bytes] = []
         self._waiting: Deferred[None] | None = None
+        self._waking: IDelayedCall | None = None
 
     @property
     def waiting(self) -> int:
@@ -56,9 +58,9 @@ class CallCarrier:
     def send(self, line: bytes) -> None:
         """Send an event; never waits."""
         self._lines.append(line)
-        waiting, self._waiting = self._waiting, None
-        if waiting is not None:
-            waiting.callback(None)
+        # Not at once: what is sent in one turn goes together, and who sends may be ended when that fails.
+        if self._waiting is not None and self._waking is None:
+            self._waking = self._call.clock.callLater(0, self._wake)
 
     async def run(self) -> None:
         """Send what there is to send, as fast as the device takes it. Raises what sending raises."""
@@ -67,8 +69,19 @@ class CallCarrier:
                 lines, self._lines = self._lines, []
                 lines.append(b"")
                 await self._call.send(b"\n".join(lines))
-            self._waiting = Deferred(self._stop_waiting)
-            await self._waiting
+            self._waiting = Deferred()
+            try:
+                await self._waiting
+            finally:
+                self._waiting = None
+                if self._waking is not None:
+                    self._waking.cancel()
+                    self._waking = None
+
+    def _wake(self) -> None:
+        self._waking = None
+        if self._waiting is not None:
+            self._waiting.callback(None)
 
     async def receive(self) -> bytes | None:
         """The next command; None when the device has no more. Raises `InvalidArgument`, and what the body raises."""
@@ -87,6 +100,3 @@ class CallCarrier:
             if any(len(line) > MAX_LINE_BYTES for line in (self._begun, *whole)):
                 raise InvalidArgument(f"a command has at most {MAX_LINE_BYTES} bytes")
         return self._received.popleft()
-
-    def _stop_waiting(self, waiting: Deferred[None]) -> None:
-        self._waiting = None

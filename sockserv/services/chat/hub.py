@@ -151,10 +151,13 @@ class Hub:
             try:
                 await self._do(device, command)
             except CallError as error:
-                number = command.number if isinstance(command, Say) else None
                 device.notify(
                     Refused(
-                        error.wire_code, error.message, number=number, details=dict(error.details)
+                        error.wire_code,
+                        error.message,
+                        number=command.number if isinstance(command, Say) else None,
+                        room=command.room if isinstance(command, Enter | Leave) else None,
+                        details=dict(error.details),
                     )
                 )
 
@@ -346,9 +349,8 @@ class Hub:
     def _enter(self, device: Device, room: str, *, after: int) -> None:
         name = device.identity.name
         if self.members.enter_room(device, room, after=after):
-            self._tell(room, Entered(room, name))
-        else:
-            device.notify(Entered(room, name))
+            self._tell(room, Entered(room, name), but=device)
+        device.notify(Entered(room, name, self.members.names_in(room)))
 
     def _tell(self, room: str, event: Entered | Left, *, but: Device | None = None) -> None:
         for device in self.members.devices_in(room):

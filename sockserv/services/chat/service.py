@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable, Coroutine
 from functools import partial
 from pathlib import Path
-from typing import Any, Final, TypeVar
+from typing import Any, Final
 
 import msgspec
 from twisted.internet.defer import Deferred, DeferredList, FirstError
@@ -37,8 +37,6 @@ from sockserv.services.files.steps import InThread
 from sockserv.trust.identities import Identity
 
 __all__ = ["Chat"]
-
-T = TypeVar("T")
 
 _encode_lines: Final = msgspec.json.Encoder().encode_lines
 
@@ -121,7 +119,7 @@ class Chat(Service):
                 self._hub.serve(device),
                 self._hub.feed(device),
                 carrier.run(),
-                _wait(device.ended),
+                _wait_for_end(device, call.clock),
             )
         finally:
             self._hub.leave(device)
@@ -255,8 +253,12 @@ class Chat(Service):
                 return
 
 
-async def _wait(deferred: Deferred[T]) -> T:
-    return await deferred
+async def _wait_for_end(device: Device, clock: IReactorTime) -> None:
+    try:
+        await device.ended
+    finally:
+        # What ends the session may be what it is doing at this moment.
+        await deferLater(clock, 0)
 
 
 async def _first_of(*coroutines: Coroutine[Any, Any, None]) -> None:

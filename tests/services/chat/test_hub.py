@@ -70,7 +70,7 @@ class TestRooms:
         bob = hub.join("bob", "lobby")
         assert alice.take() == [Entered("lobby", "bob")]
         bob.do(Enter("Other"), Leave("lobby"))
-        assert bob.take() == [Entered("other", "bob"), Left("lobby", "bob")]
+        assert bob.take() == [Entered("other", "bob", ("bob",)), Left("lobby", "bob")]
         assert alice.take() == [Left("lobby", "bob")]
         bob.do(Enter("lobby"))
         bob.hang_up()
@@ -97,7 +97,7 @@ class TestRooms:
         refused, entered = bob.take()
         assert isinstance(refused, Refused)
         assert refused.code == "chat.no-room"
-        assert entered == Entered("lobby", "bob")
+        assert entered == Entered("lobby", "bob", ("bob",))
 
     def test_what_one_has_not_entered(self, hub: HubInMemory) -> None:
         alice = hub.join("alice")

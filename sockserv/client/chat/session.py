@@ -1,0 +1,328 @@
+"""What a device says and hears, by one connection after the other.
+
+Invariants:
+
+1. What was said goes to the server again after each new connection until it has said that it is stored. It has a number by then, by which
+   the server knows it again.
+2. A message is given to the program once, in the order of the ids.
+3. A message is acknowledged when it waits for a reader here.
+"""
+
+from __future__ import annotations
+
+import secrets
+from typing import TYPE_CHECKING, Final
+
+from twisted.internet.defer import Deferred
+
+from sockserv.chat.lines import (
+    Accepted,
+    Command,
+    Delivered,
+    Enter,
+    Entered,
+    Event,
+    Joined,
+    Leave,
+    Left,
+    MessageEvent,
+    PresenceEvent,
+    Received,
+    Refused,
+    Say,
+    Slowed,
+    Undelivered,
+    decode_event,
+    encode_line,
+)
+from sockserv.chat.names import parse_place
+from sockserv.client.chat.places import RoomSession
+from sockserv.client.chat.sent import SentMessage, shared
+from sockserv.client.chat.waiting import Waiting
+from sockserv.errors import ConnectionEnded, UnexpectedResult, error_from_wire
+
+if TYPE_CHECKING:
+    from sockserv.client.client import Client
+    from sockserv.net.calls import OutgoingCall
+
+__all__ = ["Session"]
+
+_DEVICE_BYTES: Final = 8
+
+
+class Session:
+    """A device of ours at a hub, whatever connection it has.
+
+    `device` is what it is called; one that is to go on after a restart of the program needs the same name, `after` the id of the last
+    message that it has, and `next_number` no number that it has used. `events` are all the events that come, messages included, for who
+    wants them: `watch()` begins that.
+    """
+
+    def __init__(self, *, device: str | None = None, after: int | None = None) -> None:
+        self.device = device or secrets.token_urlsafe(_DEVICE_BYTES).lstrip("-_") or "device"
+        self.identity: str | None = None
+        self.last_id = after
+        self.rooms: dict[str, RoomSession] = {}
+        self._places: dict[str, RoomSession] = {}
+        self._sent: dict[int, SentMessage] = {}
+        self._known: dict[int, SentMessage] = {}
+        self._entering: dict[str, list[Deferred[RoomSession]]] = {}
+        self._next_number: int | None = None
+        self._unnumbered: list[SentMessage] = []
+        self._events: Waiting[Event] | None = None
+        self._call: OutgoingCall | None = None
+        self._outgoing: list[bytes] = []
+        self._writer: Deferred[None] | None = None
+        self._is_joined = False
+        self.was_joined = False
+        """Whether the last connection came as far as that."""
+        self._joined: list[Deferred[None]] = []
+
+    def __repr__(self) -> str:
+        return f"<chat of the device {self.device}>"
+
+    @property
+    def is_joined(self) -> bool:
+        """Whether there is a connection now."""
+        return self._is_joined
+
+    def watch(self) -> Waiting[Event]:
+        """All events from now on, as an asynchronous iterator; the same one each time."""
+        if self._events is None:
+            self._events = Waiting()
+        return self._events
+
+    # What the program does
+
+    def say(self, to: str, text: str) -> Deferred[SentMessage]:
+        """Say something at a place; see `RoomSession.say`."""
+        message = SentMessage(0, to, text)
+        if self._next_number is None:
+            # The hub tells at the first joining which number comes next.
+            self._unnumbered.append(message)
+        else:
+            self._number(message)
+            self._send(Say(message.number, to, text))
+        return shared(message.stored)
+
+    def enter(self, room: str) -> Deferred[RoomSession]:
+        """Enter a room, or begin to talk to a member (`@alice`); fires when that is done. Fails with the `ChatError` that refuses it."""
+        done: Deferred[RoomSession] = Deferred(lambda one: None)
+        place = parse_place(room)
+        name = str(place)
+        if place.is_member or name in self.rooms:
+            done.callback(self.place(name))
+            return done
+        self._entering.setdefault(name, []).append(done)
+        if self._is_joined:
+            self._send(Enter(name))
+        return done
+
+    def leave(self, room: str) -> None:
+        """Leave a room."""
+        name = str(parse_place(room))
+        if self.rooms.pop(name, None) is not None:
+            self._send(Leave(name))
+
+    def place(self, name: str) -> RoomSession:
+        """A place, whether or not we are in it."""
+        found = self._places.get(name)
+        if found is None:
+            found = self._places[name] = RoomSession(self, name)
+        return found
+
+    def joined(self) -> Deferred[None]:
+        """Fires when there is a connection."""
+        done: Deferred[None] = Deferred(lambda one: None)
+        if self._is_joined:
+            done.callback(None)
+        else:
+            self._joined.append(done)
+        return done
+
+    def close(self, failure: Exception | None = None) -> None:
+        """Nothing more will come: iterators end, and what waits fails with `failure`."""
+        failure = failure or ConnectionEnded("the chat was closed")
+        for place in self._places.values():
+            place.close()
+        if self._events is not None:
+            self._events.close()
+        entering, self._entering = self._entering, {}
+        for waiting in entering.values():
+            _fail_all(waiting, failure)
+        unsent, self._unnumbered = self._unnumbered, []
+        sent, self._sent = self._sent, {}
+        for message in (*unsent, *sent.values()):
+            if not message.stored.called:
+                message.stored.errback(failure)
+                message.stored.addErrback(lambda _: None)  # those who wait have their own
+
+    # One connection
+
+    async def run(self, client: Client) -> None:
+        """Go by this connection until the session ends. Raises what it has ended with."""
+        rooms = list(dict.fromkeys([*self.rooms, *self._entering]))
+        arguments = {"device": self.device, "rooms": rooms, "after": self.last_id}
+        call = self._call = await client.open("chat.join", arguments)
+        self._outgoing = []
+        self.was_joined = False
+        writing = Deferred.fromCoroutine(self._write(call))
+        writing.addErrback(lambda _: None)  # reading fails with the same
+        try:
+            await self._read(call)
+            await call.result()
+        finally:
+            self._is_joined = False
+            self._call = None
+            writing.cancel()
+            call.cancel()
+
+    async def _read(self, call: OutgoingCall) -> None:
+        begun = b""
+        async for piece in call.body:
+            *lines, begun = (begun + piece).split(b"\n")
+            for line in lines:
+                try:
+                    event = decode_event(line)
+                except ValueError as error:
+                    raise UnexpectedResult(f"the hub says what is no event: {error}") from None
+                await self._take(event)
+
+    async def _write(self, call: OutgoingCall) -> None:
+        while True:
+            while self._outgoing:
+                lines, self._outgoing = self._outgoing, []
+                await call.send(b"".join(lines))
+            self._writer = Deferred()
+            await self._writer
+
+    def _send(self, command: Command) -> None:
+        """Send a command, if there is a connection: what counts is said again after the next joining."""
+        if self._is_joined:
+            self._outgoing.append(encode_line(command) + b"\n")
+            writer, self._writer = self._writer, None
+            if writer is not None and not writer.called:
+                writer.callback(None)
+
+    async def _take(self, event: Event) -> None:
+        match event:
+            case Joined():
+                self._take_joined(event)
+            case MessageEvent():
+                await self._take_message(event)
+                return
+            case Accepted():
+                self._take_accepted(event)
+            case Refused():
+                self._take_refused(event)
+            case Delivered():
+                self._take_delivery(event.id, dict.fromkeys(event.to))
+            case Undelivered():
+                self._take_delivery(event.id, dict.fromkeys(event.to, event.why))
+            case Entered():
+                self._take_entered(event)
+            case Left():
+                self.place(event.room).members.discard(event.name)
+            case PresenceEvent() | Slowed():
+                pass
+        await self._pass_on(event)
+
+    async def _pass_on(self, event: Event) -> None:
+        if self._events is not None:
+            self._events.put(event)
+            await self._events.room()
+
+    def _take_joined(self, joined: Joined) -> None:
+        self._is_joined = self.was_joined = True
+        self.identity = joined.identity
+        if self.last_id is None:
+            # From here on nothing may be missed.
+            self.last_id = joined.last_id
+        for room in joined.rooms:
+            self._have_entered(room.name).members = set(room.members)
+        # These were asked for since.
+        for name in self._entering:
+            self._send(Enter(name))
+        self._next_number = max(self._next_number or 1, joined.next_number)
+        for message in self._sent.values():
+            self._send(Say(message.number, message.to, message.text))
+        unnumbered, self._unnumbered = self._unnumbered, []
+        for message in unnumbered:
+            self._number(message)
+            self._send(Say(message.number, message.to, message.text))
+        waiting, self._joined = self._joined, []
+        for one in waiting:
+            if not one.called:
+                one.callback(None)
+
+    async def _take_message(self, event: MessageEvent) -> None:
+        message = event.message
+        if self.last_id is not None and message.id <= self.last_id:
+            self._send(Received(message.id))
+            return
+        self.last_id = message.id
+        # What somebody says to us is said at the place that they are.
+        place = self._places.get(message.to)
+        if place is not None:
+            await place.hear(message)
+        await self._pass_on(event)
+        self._send(Received(message.id))
+
+    def _take_accepted(self, event: Accepted) -> None:
+        message = self._sent.pop(event.number, None)
+        if message is None:
+            return
+        message.id = event.id
+        self._known[event.id] = message
+        if len(self._known) > _MOST_KNOWN:
+            del self._known[next(iter(self._known))]
+        message.stored.callback(message)
+
+    def _take_refused(self, event: Refused) -> None:
+        error = error_from_wire(event.code, event.message, event.details)
+        if event.number is not None:
+            message = self._sent.pop(event.number, None)
+            if message is not None:
+                message.stored.errback(error)
+                message.stored.addErrback(lambda _: None)  # those who wait have their own
+        if event.room is not None:
+            _fail_all(self._entering.pop(event.room, []), error)
+
+    def _take_delivery(self, number: int, members: dict[str, str | None]) -> None:
+        message = self._known.get(number)
+        if message is None:
+            return
+        for name, why in members.items():
+            if why is None:
+                message.delivered_to.add(name)
+            else:
+                message.undelivered[name] = why
+        message.change()
+
+    def _take_entered(self, event: Entered) -> None:
+        if event.name == self.identity:
+            self._have_entered(event.room)
+        self.place(event.room).members |= {event.name, *event.members}
+
+    def _have_entered(self, name: str) -> RoomSession:
+        room = self.rooms[name] = self.place(name)
+        for waiting in self._entering.pop(name, []):
+            if not waiting.called:
+                waiting.callback(room)
+        return room
+
+    def _number(self, message: SentMessage) -> None:
+        assert self._next_number is not None
+        message.number = self._next_number
+        self._next_number += 1
+        self._sent[message.number] = message
+
+
+_MOST_KNOWN: Final = 4096
+"""Of so many of its messages a device hears what becomes of them."""
+
+
+def _fail_all(waiting: list[Deferred[RoomSession]], error: Exception) -> None:
+    for one in waiting:
+        if not one.called:
+            one.errback(error)
