@@ -137,7 +137,7 @@ def _become(launch: Launch, descriptors: tuple[int, int, int], complaints: int) 
             raise StartError(error.errno, "process") from error
         except MemoryError as error:
             raise StartError(errno.ENOMEM, "process") from error
-        except ValueError as error:
+        except Exception as error:  # a NUL in a word, or a number that is too large
             raise StartError(errno.EINVAL, "program") from error
     except StartError as error:
         os.write(complaints, f"{error.errno} {error.what}".encode())
@@ -150,7 +150,7 @@ def _step(what: str, function: Callable[..., T], *args: object) -> T:
         return function(*args)
     except OSError as error:
         raise StartError(error.errno, what) from error
-    except ValueError as error:  # a NUL in a path
+    except (ValueError, OverflowError) as error:  # a NUL in a path, or a number that is too large
         raise StartError(errno.EINVAL, what) from error
 
 

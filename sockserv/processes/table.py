@@ -156,8 +156,8 @@ class Machine:
             os.killpg(group, number)
         except ProcessLookupError:
             return False
-        except PermissionError:  # they are another's: a program that changes its user
-            return True
+        except OSError:
+            return True  # they are another's, as with a program that changes its user; or it is no signal
         return True
 
     def signal_child(self, pid: int, number: int) -> None:

@@ -254,6 +254,14 @@ class TestTrees:
         assert (await child.ended).signal == signal.SIGKILL
 
     @run_in
+    async def test_what_is_no_signal_does_nothing(self, spawner: GuardianSpawner) -> None:
+        child = await spawner.spawn(program("cat"))
+        for number in 0, 999, -1:
+            child.signal(number)
+        child.stdin.close()
+        assert (await child.ended).code == 0
+
+    @run_in
     async def test_one_that_is_another_process_all_the_time(
         self, spawner: GuardianSpawner, mark: str
     ) -> None:

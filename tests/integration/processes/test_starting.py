@@ -217,6 +217,13 @@ class TestLimits:
         found = self.limits_of(null, (resource.RLIMIT_NOFILE, most + 1, most + 2))
         assert found["Max open files"] == [str(most)] * 2
 
+    def test_one_that_is_no_number_of_the_system(self, null: int) -> None:
+        what = launch("true")._replace(limits=((resource.RLIMIT_NOFILE, 2**80, 2**80),))
+        pid = start(what, (null, null, null))
+        os.waitpid(pid, 0)
+        what = launch("true")._replace(limits=((resource.RLIMIT_FSIZE, 2**80, 2**80),))
+        assert problem_of(what, null) == ("EINVAL", "program")
+
     def test_so_little_that_no_program_can_begin(self, null: int) -> None:
         what = launch("true")._replace(limits=((resource.RLIMIT_AS, 4096, 4096),))
         pid = start(what, (null, null, null))
@@ -254,8 +261,11 @@ class TestAccounts:
         what = launch(str(program))._replace(account=(NOBODY, NOBODY, ()))
         assert problem_of(what, null) == ("EACCES", "program")
 
-    def test_an_account_that_cannot_be(self, null: int) -> None:
-        what = launch("true")._replace(account=(2**32 - 1, 1, ()))
+    @pytest.mark.parametrize("account", [(2**32 - 1, 1, ()), (1, 1, (2**40,)), (2**70, 1, ())])
+    def test_an_account_that_cannot_be(
+        self, null: int, account: tuple[int, int, tuple[int, ...]]
+    ) -> None:
+        what = launch("true")._replace(account=account)
         assert problem_of(what, null) == ("EINVAL", "account")
 
     def test_the_terminal_is_its_own(self) -> None:
