@@ -254,7 +254,8 @@ class TestEnding:
         # It answers, so it has got as far as to handle signals.
         login_at(url, StateDirectory(state).owner_token())
         assert daemon.stop(number) == -number
-        assert sorted(os.listdir(state)) == ["audit", "identities.toml", "lock", "owner-token"]
+        left = ["audit", "commands.toml", "identities.toml", "lock", "owner-token"]
+        assert sorted(os.listdir(state)) == left
         assert not path.exists()
         assert daemon.errors == ""
         assert "Traceback" not in daemon.output

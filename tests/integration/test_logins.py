@@ -259,7 +259,8 @@ def test_an_edit_takes_effect_on_who_is_logged_in(serve: Serve) -> None:
     assert alice.receive().body == b"first "
     served.identities.write_text(IDENTITIES.replace("echo = true", "echo = false"))
     answer = alice.receive_answer(call)
-    assert (answer["code"], answer["details"]) == ("permission-denied", {"permission": "echo"})
+    assert answer["code"] == "permission-denied"
+    assert answer["details"] == {"permission": "echo", "revoked": True}
     assert alice.is_alive()
     refused = alice.receive_answer(alice.open("echo", b"again", end=True))
     assert refused["code"] == "permission-denied"
