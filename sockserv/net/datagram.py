@@ -303,7 +303,7 @@ class _BatchPort(Port):
     def startListening(self) -> None:
         """Bind the socket, which is closed again when that fails: Twisted leaves it open."""
         try:
-            super().startListening()
+            super().startListening()  # type: ignore[no-untyped-call]  # untyped in Twisted
         except CannotListenError:
             self._made.close()
             raise

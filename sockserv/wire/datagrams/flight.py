@@ -12,7 +12,6 @@ Invariants:
 
 from __future__ import annotations
 
-from collections import deque
 from random import Random
 from typing import Final
 
@@ -70,7 +69,7 @@ class Flight:
     )
 
     def __init__(self, ack_delay_seconds: float, random: Random) -> None:
-        self.again: deque[OutgoingMessage] = deque()
+        self.again: list[OutgoingMessage] = []
         self.in_flight_bytes = 0
         self.is_probe_due = False
         self.is_proved = False

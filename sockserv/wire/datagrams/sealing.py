@@ -10,6 +10,7 @@ Invariants:
 from __future__ import annotations
 
 import secrets
+from functools import lru_cache
 from typing import Final
 
 import attrs
@@ -32,6 +33,9 @@ KEY_BYTES: Final = 32
 
 MAX_DATAGRAMS: Final = 2**28
 """How many datagrams one key seals at most; the bound is that of RFC 9001, appendix B.1, for AES-GCM and short packets."""
+
+_cipher_of = lru_cache(256)(AESGCM)
+"""A cipher has 2.5 KiB and takes a microsecond to make: those sessions have one that are busy."""
 
 _NONCE_PREFIX: Final = bytes(4)
 _COUNTER_OFFSET: Final = HEADER.size - 8
@@ -84,11 +88,11 @@ class SessionKeys:
 class Sealer:
     """Makes the datagrams of one direction; `counter` is that of the next one."""
 
-    __slots__ = ("_cipher", "_kind", "_session_id", "counter")
+    __slots__ = ("_key", "_kind", "_session_id", "counter")
 
     def __init__(self, keys: SessionKeys, role: Role) -> None:
         key = keys.key_of(role)
-        self._cipher = None if key is None else AESGCM(key)
+        self._key = key
         self._kind = int(Kind.PLAIN if key is None else Kind.SEALED)
         self._session_id = keys.session_id
         self.counter = 0
@@ -105,9 +109,9 @@ class Sealer:
             raise OverflowError("the key of a session has sealed as much as it may")
         self.counter = counter + 1
         header = HEADER.pack(self._kind, self._session_id, counter)
-        if self._cipher is None:
+        if self._key is None:
             return header + content
-        return header + self._cipher.encrypt(
+        return header + _cipher_of(self._key).encrypt(
             _NONCE_PREFIX + header[_COUNTER_OFFSET:], content, header
         )
 
@@ -115,12 +119,12 @@ class Sealer:
 class Opener:
     """Reads the datagrams of the other direction; each has `overhead_bytes` besides its content."""
 
-    __slots__ = ("_cipher", "_kind", "_session_id", "overhead_bytes")
+    __slots__ = ("_key", "_kind", "_session_id", "overhead_bytes")
 
     def __init__(self, keys: SessionKeys, role: Role) -> None:
         """`role` is that of whoever reads."""
         key = keys.key_of(Role.SERVER if role is Role.CLIENT else Role.CLIENT)
-        self._cipher = None if key is None else AESGCM(key)
+        self._key = key
         self._kind = int(Kind.PLAIN if key is None else Kind.SEALED)
         self._session_id = keys.session_id
         self.overhead_bytes = HEADER.size + (0 if key is None else TAG_BYTES)
@@ -144,10 +148,10 @@ class Opener:
     def open(self, datagram: bytes) -> bytes:
         """The content of a datagram that `counter_of` let through; raises `DatagramDropped` if it was not sealed by the peer."""
         header = datagram[: HEADER.size]
-        if self._cipher is None:
+        if self._key is None:
             return datagram[HEADER.size :]
         try:
-            return self._cipher.decrypt(
+            return _cipher_of(self._key).decrypt(
                 _NONCE_PREFIX + header[_COUNTER_OFFSET:], datagram[HEADER.size :], header
             )
         except InvalidTag:
