@@ -29,6 +29,7 @@ BENCHMARKS: Mapping[str, str] = {
     "startup": "benchmarks.startup",
     "memory": "benchmarks.memory",
     "files": "benchmarks.files",
+    "exec": "benchmarks.execution",
     "audit": "benchmarks.audit",
     "tls": "benchmarks.tls",
     "datagrams": "benchmarks.datagrams",

@@ -12,10 +12,12 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
+import attrs
+
 from benchmarks.files.session import Command, Job, Session, Task
 from benchmarks.processes import BenchmarkError
 
-__all__ = ["nginx", "openssh", "rsync", "vsftpd_port"]
+__all__ = ["Sshd", "nginx", "openssh", "rsync", "sshd", "vsftpd_port"]
 
 _START_SECONDS = 10.0
 
@@ -66,9 +68,19 @@ def _program(name: str) -> str:
     return found
 
 
+@attrs.frozen
+class Sshd:
+    """A loopback sshd for this account alone, and how to reach it: `options` are those that all clients take."""
+
+    pid: int
+    port: int
+    key: Path
+    options: tuple[str, ...]
+
+
 @contextlib.contextmanager
-def openssh(folder: Path, state: Path, *, by: str, cipher: str | None) -> Iterator[Session]:
-    """A loopback sshd for this account alone; the client is `scp`, or `sftp` with a batch."""
+def sshd(state: Path) -> Iterator[Sshd]:
+    """An sshd with keys and a configuration of its own in the folder `state`."""
     port = _free_port()
     state.mkdir(parents=True, exist_ok=True)
     for name in ("host", "user"):
@@ -80,16 +92,28 @@ def openssh(folder: Path, state: Path, *, by: str, cipher: str | None) -> Iterat
     (state / "config").write_text(
         f"Port {port}\nListenAddress 127.0.0.1\nHostKey {state}/host\nPidFile none\n"
         f"AuthorizedKeysFile {state}/user.pub\nStrictModes no\nUsePAM no\n"
-        "PermitRootLogin prohibit-password\nMaxStartups 100\nSubsystem sftp internal-sftp\n"
+        "PermitRootLogin prohibit-password\nMaxStartups 100\nMaxSessions 100\nSubsystem sftp internal-sftp\n"
     )
     if os.geteuid() == 0:
         # Debian makes it when the service starts.
         Path("/run/sshd").mkdir(mode=0o755, exist_ok=True)
-    options = [
-        *("-F", "/dev/null", "-q", "-P", str(port), "-i", str(state / "user")),
+    options = (
+        *("-F", "/dev/null", "-q", "-i", str(state / "user")),
         *("-o", f"UserKnownHostsFile={state}/known", "-o", "BatchMode=yes"),
-        *(("-c", cipher) if cipher is not None else ()),
-    ]
+    )
+    with _daemon([_program("sshd"), "-D", "-e", "-f", str(state / "config")], port) as pid:
+        yield Sshd(pid, port, state / "user", options)
+
+
+@contextlib.contextmanager
+def openssh(folder: Path, state: Path, *, by: str, cipher: str | None) -> Iterator[Session]:
+    """An sshd, and `scp` as its client, or `sftp` with a batch."""
+    with sshd(state) as server:
+        more = () if cipher is None else ("-c", cipher)
+        yield _copying(server, folder, state, by, [*server.options, "-P", str(server.port), *more])
+
+
+def _copying(server: Sshd, folder: Path, state: Path, by: str, options: list[str]) -> Session:
     there = f"{getpass.getuser()}@127.0.0.1"
 
     def scp(job: Job) -> list[str]:
@@ -114,8 +138,7 @@ def openssh(folder: Path, state: Path, *, by: str, cipher: str | None) -> Iterat
         )
         return ["sftp", "-b", str(batch), *options, there]
 
-    with _daemon([_program("sshd"), "-D", "-e", "-f", str(state / "config")], port) as pid:
-        yield Command(pid, {"scp": scp, "sftp": sftp}[by])
+    return Command(server.pid, {"scp": scp, "sftp": sftp}[by])
 
 
 @contextlib.contextmanager

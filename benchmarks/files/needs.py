@@ -33,6 +33,7 @@ class Need:
 
 NEEDS = {
     "sshd": Need(program="sshd", debian="openssh-server"),
+    "ssh": Need(program="ssh", debian="openssh-client"),
     "scp": Need(program="scp", debian="openssh-client"),
     "sftp": Need(program="sftp", debian="openssh-client"),
     "rsync": Need(program="rsync", debian="rsync"),
@@ -40,6 +41,7 @@ NEEDS = {
     "curl": Need(program="curl", debian="curl"),
     "vsftpd": Need(program="vsftpd", debian="vsftpd"),
     "asyncssh": Need(module="asyncssh", python="asyncssh"),
+    "conch": Need(module="bcrypt", python="twisted[conch]"),
     "pyftpdlib": Need(module="pyftpdlib", python="pyftpdlib"),
 }
 

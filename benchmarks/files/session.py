@@ -86,17 +86,17 @@ def timed(command: list[str]) -> float:
 
 
 class Program:
-    """A client that is a program with a library, connected before the clock starts: `benchmarks.clients.files.NAME`.
+    """A client that is a program with a library, connected before the clock starts: `benchmarks.clients.KIND.NAME`.
 
     It is given a job as a line of JSON, and answers with the seconds that it took.
     """
 
-    def __init__(self, server_pid: int, name: str, **plan: Any) -> None:
+    def __init__(self, server_pid: int, name: str, *, kind: str = "files", **plan: Any) -> None:
         self.server_pid = server_pid
         self.plan = plan
         self._name = name
         self._process = subprocess.Popen(
-            [sys.executable, "-m", f"benchmarks.clients.files.{name}"],
+            [sys.executable, "-m", f"benchmarks.clients.{kind}.{name}"],
             cwd=ROOT,
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,

@@ -1,0 +1,45 @@
+"""An asyncssh server that runs what it is asked to, for everybody."""
+
+from __future__ import annotations
+
+import asyncio
+import shlex
+import subprocess
+from typing import Any
+
+import asyncssh
+
+from benchmarks.peers.announce import announce
+from benchmarks.peers.files.asyncssh import Open
+
+
+async def handle(process: Any) -> None:
+    """Run one command."""
+    child = subprocess.Popen(
+        shlex.split(process.command),
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+    )
+    await process.redirect(stdin=child.stdin, stdout=child.stdout, stderr=child.stderr)
+    await process.stdout.drain()
+    await process.stderr.drain()
+    process.exit(await asyncio.to_thread(child.wait))
+
+
+async def main() -> None:
+    """Serve until the runner goes away."""
+    listener = await asyncssh.listen(
+        "127.0.0.1",
+        0,
+        server_factory=Open,
+        server_host_keys=[asyncssh.generate_private_key("ssh-ed25519")],
+        process_factory=handle,
+        encoding=None,
+    )
+    announce(listener.get_port())
+    await asyncio.Event().wait()
+
+
+if __name__ == "__main__":
+    asyncio.run(main())
