@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 import click
 
@@ -14,6 +14,10 @@ if TYPE_CHECKING:
     from sockserv.execution.outcome import Job
 
 __all__ = ["command"]
+
+
+_LATE: Final = 1e15
+"""Long after the last moment that has a date."""
 
 
 @click.command(
@@ -79,7 +83,7 @@ def _row(job: Job) -> tuple[str, ...]:
     state = "runs" if job.outcome is None else str(job.outcome)
     if job.is_kept and job.outcome is None:
         state += ", kept"
-    started = moment(int(job.started_at * 1e9))
+    started = moment(int(min(job.started_at, _LATE)) * 10**9)
     size = amount(job.stdout_bytes + job.stderr_bytes)
     return job.job, job.identity, state, started, size, job.command
 

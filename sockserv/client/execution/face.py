@@ -236,7 +236,11 @@ class Execution:
     async def _ask(self, op: str, arguments: dict[str, Any], kind: Any) -> Any:
         with _explaining():
             reply = await self._client.call(op, arguments, result=kind)
-        return None if kind is Any else reply.result
+        if kind is Any:
+            return None
+        if reply.result is None:
+            raise UnexpectedResult(f"{op} was answered without a result")
+        return reply.result
 
     async def _open(
         self, op: str, arguments: dict[str, Any], *, body: bytes = b"", end: bool

@@ -4,19 +4,24 @@ from __future__ import annotations
 
 import gc
 from collections.abc import Iterator
+from contextlib import suppress
 from typing import Any
 
+import attrs
+import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from twisted.internet.defer import CancelledError, Deferred
 
+from sockserv.cli.outcomes import status_of_outcome
 from sockserv.client import Client
 from sockserv.client.execution import (
     Command,
     InvalidCommand,
     KillReason,
     NotStarted,
+    Outcome,
     OutcomeKind,
     OutputDiscarded,
     OutputMismatch,
@@ -28,8 +33,10 @@ from sockserv.errors import (
     CallEnded,
     ConnectionEnded,
     ReplyTooLarge,
+    SockservError,
     UnexpectedResult,
 )
+from sockserv.execution.arguments import JobArguments, RunArguments, StartArguments
 from sockserv.execution.errors import (
     JobExists,
     JobNotFound,
@@ -39,6 +46,8 @@ from sockserv.execution.errors import (
     Refused,
     StandardInputBusy,
 )
+from sockserv.services import Call, Service, operation
+from sockserv.services.api import NoArguments
 from sockserv.testing import EVERY_BYTE, Link, MemoryServer, RandomSizes
 from sockserv.testing.strategies import links
 from sockserv.trust import Identity
@@ -227,6 +236,54 @@ def test_any_pieces_in_any_order(
         assert memory.run(job.stdout.read(), max_seconds=60) == whole[1]
         assert memory.run(errors, max_seconds=60) == whole[2]
         assert memory.run(job.outcome()).is_success
+
+
+WORDS = st.sampled_from([*OutcomeKind, *KillReason, "job", "\x1b[2J"]) | st.text(max_size=3)
+VALUES = WORDS | st.none() | st.booleans() | st.integers(-1, 300) | st.floats(allow_nan=False)
+RESULTS = VALUES | st.dictionaries(
+    st.sampled_from([field.name for field in attrs.fields(Outcome)] + ["other"]), VALUES
+)
+
+
+class Liar(Service):
+    """Answers everything with the same."""
+
+    def __init__(self, result: Any) -> None:
+        self._result = result
+
+    @operation("exec.run", args=RunArguments, permission="exec")
+    def run(self, call: Call[RunArguments]) -> Any:
+        return self._result
+
+    @operation("exec.wait", args=JobArguments, permission="exec")
+    def wait(self, call: Call[JobArguments]) -> Any:
+        return self._result
+
+    @operation("exec.start", args=StartArguments, permission="exec")
+    def start(self, call: Call[StartArguments]) -> Any:
+        return self._result
+
+    @operation("exec.jobs", permission="exec")
+    def jobs(self, call: Call[NoArguments]) -> None:
+        call.send_last(msgspec.json.encode(self._result) + b"\n")
+
+
+@given(RESULTS)
+def test_whatever_a_server_says_is_an_outcome_or_an_error(result: Any) -> None:
+    with MemoryServer([Liar(result)]) as memory:
+        execution = memory.connect().exec
+        for asked in (
+            execution.collect(["x"]),
+            execution.wait("x"),
+            execution.start(["x"]),
+            execution.jobs(),
+        ):
+            with suppress(SockservError):
+                answer = memory.run(asked)
+                outcome = getattr(answer, "outcome", answer)
+                if isinstance(outcome, Outcome):
+                    assert "None" not in str(outcome)
+                    assert status_of_outcome(outcome) in range(256)
 
 
 class TestOutcome:
