@@ -62,13 +62,13 @@ argv = ["/usr/bin/open"]
 stdin = true
 terminal = true
 """
+CONFIGURATION = parse_configuration(COMMANDS, file="commands.toml")
 NAMES = ("uptime", "flash", "free", "joined", "many", "some", "held", "open")
 
 
 def asked(*rules: str, can_change: bool = False, **more: Any) -> Asked:
-    configuration = parse_configuration(COMMANDS, file="commands.toml")
     policy = ExecutionPolicy(
-        configuration=lambda: configuration, accounts=FakeAccounts(can_change=can_change), **more
+        configuration=lambda: CONFIGURATION, accounts=FakeAccounts(can_change=can_change), **more
     )
     return Asked(alice(*(rules or NAMES)), policy)
 

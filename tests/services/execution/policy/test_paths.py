@@ -42,6 +42,7 @@ parameters.path = { type = "path", max_count = 3 }
 argv = ["/bin/show", "{path}"]
 parameters.path = { type = "path", default = "a/file" }
 """
+CONFIGURATION = parse_configuration(COMMANDS, file="commands.toml")
 NAMES = ("show", "list", "make", "edit", "pack", "default")
 
 
@@ -63,9 +64,8 @@ def root(tmp_path: Path) -> Path:
 
 
 def asked(root: Path, access: FilesAccess = FilesAccess.READ_WRITE, place: str = "alice") -> Asked:
-    configuration = parse_configuration(COMMANDS, file="commands.toml")
     policy = ExecutionPolicy(
-        configuration=lambda: configuration, folder_of=Folders(root).of, accounts=FakeAccounts()
+        configuration=lambda: CONFIGURATION, folder_of=Folders(root).of, accounts=FakeAccounts()
     )
     return Asked(attrs.evolve(alice(*NAMES), files=FilesGrant(place, access)), policy)
 
@@ -184,8 +184,7 @@ def test_who_has_no_folder_has_no_paths(root: Path) -> None:
 
 
 def test_a_server_without_files_has_no_paths() -> None:
-    configuration = parse_configuration(COMMANDS, file="commands.toml")
-    policy = ExecutionPolicy(configuration=lambda: configuration, accounts=FakeAccounts())
+    policy = ExecutionPolicy(configuration=lambda: CONFIGURATION, accounts=FakeAccounts())
     why = Asked(alice("show"), policy).refusal("show", "x")[1]
     assert why == "show: this server has no files, and so no paths"
 
