@@ -65,8 +65,7 @@ def commands(draw: st.DrawFn) -> Command:
     )
 
 
-@pytest.mark.parametrize("can_change", [False, True])
-@given(rules=RULES, command=commands())
+@given(st.booleans(), RULES, commands())
 def test_a_decision_keeps_to_its_rule(can_change: bool, rules: set[str], command: Command) -> None:
     policy = ExecutionPolicy(
         configuration=lambda: CONFIGURATION, accounts=FakeAccounts(can_change=can_change)
