@@ -51,6 +51,8 @@ _READ_BYTES: Final = MAX_DATAGRAM_BYTES + 1
 _BUFFER_BYTES: Final = 4 * 1024 * 1024
 """What the system is asked to hold for the port; it may grant less."""
 
+_LATE_SECONDS: Final = 1.0
+
 _ID: Final = slice(1, 1 + SESSION_ID_BYTES)
 
 _log = Logger()
@@ -125,6 +127,7 @@ class DatagramSessions(DatagramProtocol):
         self._sequence = count()
         self._timer: IDelayedCall | None = None
         self._timer_at = 0.0
+        self._was_late = False
 
     def __len__(self) -> int:
         return len(self._carriers)
@@ -262,6 +265,12 @@ class DatagramSessions(DatagramProtocol):
     def _on_timer(self) -> None:
         self._timer = None
         now = self.clock.seconds()
+        self._was_late, was_late = now > self._timer_at + _LATE_SECONDS, self._was_late
+        if self._was_late and not was_late:
+            # This process stood still. What came meanwhile is read first: it may say that nobody is lost.
+            self._timer_at = now
+            self._timer = self.clock.callLater(0, self._on_timer)
+            return
         heap = self._heap
         self._is_in_batch = True
         while heap and heap[0][0] <= now:

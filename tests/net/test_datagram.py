@@ -302,3 +302,41 @@ def test_entries_of_the_timer_do_not_pile_up() -> None:
         at_server.send(1, b"y")
         house.network.advance(0.1)
     assert len(house.server._heap) <= 5
+
+
+def test_a_process_that_stood_still_reads_before_it_gives_up() -> None:
+    house = House()
+    link = DatagramLink()
+    at_client, _ = house.join(link)
+    link.from_network.delay_seconds = 40.0
+    message = at_client.send(1, b"x")
+    house.network.advance(0.05)
+    house.clock.rightNow += 40.0
+    house.network.flush()
+    assert MessageAcknowledged(message) in house.client_events
+    assert at_client.session.ended_by is None
+
+
+def test_a_network_that_does_everything_at_once() -> None:
+    house = House()
+    link = DatagramLink(
+        seed=3,
+        loss=0.2,
+        duplication=0.1,
+        reordering=0.2,
+        truncation=0.05,
+        corruption=0.05,
+        delay_seconds=0.05,
+    )
+    at_client, at_server = house.join(link)
+    house.network.advance(5.0)
+    for number in range(200):
+        at_client.send(1, b"%d" % number)
+        at_server.send(1, b"%d" % number)
+        house.network.advance(0.02)
+    house.network.advance(20.0)
+    expected = [b"%d" % number for number in range(200)]
+    assert house.bodies() == expected
+    assert [e.body for e in house.client_events if isinstance(e, MessageReceived)] == expected
+    assert not at_client.session.waiting_messages
+    assert {DropReason.FORGED, DropReason.REPLAYED} <= house.server.drops.keys()
