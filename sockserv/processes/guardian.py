@@ -105,15 +105,22 @@ class Guardian:
         self._descriptors += descriptors
         if not data:
             self._is_serving = False
-        for message in self._decoder.decode(data):
-            self._answer(message)
+        messages = self._decoder.decode(data)
+        while messages:
+            self._answer(messages)
 
-    def _answer(self, message: Message) -> None:
-        kind, *fields = message
+    def _answer(self, messages: list[Message]) -> None:
+        """Do what the first message says, and take it away."""
+        kind, *fields = messages.pop(0)
         if kind == Request.START:
             self._start(*fields)
         elif kind == Request.SIGNAL:
-            self._trees.signal(*fields)
+            key, number = fields
+            keys = [key]
+            # Many jobs are often ended at the same time, and to look for the processes of all takes as long as for those of one.
+            while messages and messages[0][0] == Request.SIGNAL and messages[0][2] == number:
+                keys.append(messages.pop(0)[1])
+            self._trees.signal_each(keys, number)
         elif kind == Request.KILL_STRANGERS:
             kill_strangers(self._machine, *fields)
         elif kind == Request.STOP:

@@ -248,6 +248,27 @@ def test_a_number_that_is_used_again_is_another_tree() -> None:
     assert machine.look() == ([(2, -15)], [2])
 
 
+def test_many_are_killed_with_as_few_looks_as_one() -> None:
+    class Counting(FakeProcesses):
+        looks = 0
+
+        def all(self) -> dict[int, Process]:
+            self.looks += 1
+            return super().all()
+
+    processes = Counting()
+    trees = Trees(processes)
+    for key in range(100):
+        pid = processes.start()
+        trees.add(key, pid)
+        processes.set_session(processes.fork(pid))
+    trees.signal_each([*range(99), 1234], signal.SIGKILL)
+    assert processes.looks <= 2
+    trees.reap()
+    assert trees.settle() == [*range(99)]
+    assert len(processes.running) == 2
+
+
 def test_a_signal_for_a_tree_that_is_gone() -> None:
     machine = Machine()
     machine.trees.signal(1, signal.SIGKILL)

@@ -320,6 +320,12 @@ class TestManyJobs:
             child.stderr.close()
 
     @run_in
+    async def test_no_job_has_what_the_guardian_has_open(self, spawner: GuardianSpawner) -> None:
+        results = [Deferred.fromCoroutine(run(spawner, shell("ls /proc/$$/fd"))) for _ in range(20)]
+        for result in await gatherResults(results):
+            assert result.output.split() == [b"0", b"1", b"2"]
+
+    @run_in
     async def test_files_may_be_open_as_it_was_asked(self) -> None:
         spawner = GuardianSpawner(reactor, open_files=77)
         assert (await run(spawner, shell("ulimit -Sn"))).output == b"77\n"
