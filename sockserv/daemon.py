@@ -28,6 +28,7 @@ from sockserv.net.threads import pool_of
 from sockserv.server import Server
 from sockserv.services import Service as CallService
 from sockserv.services.admin import Admin, Reachable
+from sockserv.services.chat import Chat
 from sockserv.services.echo import Echo
 from sockserv.services.execution.assembly import ExecutionAssembly
 from sockserv.services.execution.policy import ExecutionPolicy
@@ -38,6 +39,7 @@ from sockserv.services.files.folders import Folders
 from sockserv.settings import Settings
 from sockserv.state import (
     AUDIT_FOLDER,
+    CHAT_FILE,
     COMMANDS_FILE,
     FILES_FOLDER,
     IDENTITIES_FILE,
@@ -78,6 +80,7 @@ class _Held:
     commands: FileWatch
     sweeper: FilesSweeper
     execution: ExecutionAssembly
+    chat: Chat
     dialects: Dialects | None
 
 
@@ -116,6 +119,10 @@ class Daemon(Service):
         self._checkers = tuple(checkers)
         self._audit_thread = audit_thread or OneThread(reactor, name="audit")
         self._identities_thread = identities_thread or OneThread(reactor, name="identities")
+        self._chat_threads = (
+            OneThread(reactor, name="chat"),
+            OneThread(reactor, name="chat-reading"),
+        )
         self._open_files, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
         self._held: _Held | None = None
 
@@ -140,7 +147,8 @@ class Daemon(Service):
             execution = self._make_execution(policy, identities)
             undo.callback(lambda: execution.close().addErrback(self._log_failure))
             self._find_kept_jobs(execution)
-            services = [Echo(), files, admin, Rules(policy), execution.service]
+            chat = self._make_chat(identities)
+            services = [Echo(), files, admin, Rules(policy), execution.service, chat]
             server = self._make_server(services, identities, audit)
             undo.callback(lambda: server.stop().addErrback(self._log_failure))
             listeners = Listeners(
@@ -163,7 +171,9 @@ class Daemon(Service):
         watch.start()
         commands.start()
         sweeper.start()
-        self._held = _Held(state, audit, server, watch, commands, sweeper, execution, dialects)
+        self._held = _Held(
+            state, audit, server, watch, commands, sweeper, execution, chat, dialects
+        )
         self.running = True
         self._say_what_to_do(listeners.addresses)
 
@@ -187,6 +197,8 @@ class Daemon(Service):
             ended.addCallback(lambda _: dialects.close())
         ended.addCallback(lambda _: jobs_ended)
         ended.addCallback(lambda _: held.execution.close())
+        ended.addCallback(lambda _: held.chat.stop())
+        ended.addCallback(self._stop_chat_threads)
         # Who is revoked while the last calls end is cut off as ever.
         ended.addCallback(lambda _: held.watch.stop())
         ended.addCallback(lambda _: held.commands.stop())
@@ -195,6 +207,10 @@ class Daemon(Service):
         ended.addCallback(lambda _: self._audit_thread.stop())
         ended.addCallback(lambda _: held.state.close())
         return ended
+
+    def _stop_chat_threads(self, _: object) -> None:
+        for thread in self._chat_threads:
+            thread.stop()
 
     def _open_dialects(
         self, server: Server, identities: IdentityStore, undo: ExitStack
@@ -216,6 +232,21 @@ class Daemon(Service):
         undo.callback(lambda: dialects.stop_listening().addErrback(self._log_failure))
         dialects.open()
         return dialects
+
+    def _make_chat(self, identities: IdentityStore) -> Chat:
+        def may_chat(name: str) -> bool:
+            identity = identities.named(name)
+            return identity is not None and identity.may("chat")
+
+        writing, reading = self._chat_threads
+        return Chat(
+            self._reactor,
+            self._settings.state.path / CHAT_FILE,
+            in_thread=writing,
+            in_reading_thread=reading,
+            limits=self._settings.chat,
+            knows=may_chat,
+        )
 
     def _make_audit_log(self, state: HeldState) -> AuditLog:
         settings = self._settings.audit

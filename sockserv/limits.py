@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import attrs
 
-__all__ = ["DatagramLimits", "ExecutionLimits", "KeptLimits", "Limits"]
+__all__ = ["ChatLimits", "DatagramLimits", "ExecutionLimits", "KeptLimits", "Limits"]
 
 _KIB = 1024
 _MIB = 1024 * 1024
@@ -210,3 +210,39 @@ class DatagramLimits:
             value = getattr(self, field.name)
             if value <= 0:
                 raise ValueError(f"{field.name} is {value}: it must be greater than 0")
+
+
+@attrs.frozen(kw_only=True)
+class ChatLimits:
+    """How much a chat takes and keeps."""
+
+    max_devices: int = 10_000
+    """Joined at the same time."""
+
+    max_devices_of_identity: int = 16
+
+    max_rooms: int = 1_000
+    """With somebody in them at the same time."""
+
+    max_rooms_of_device: int = 64
+
+    max_unreceived: int = 256
+    """Messages on their way to one device; further ones wait in the store."""
+
+    max_unstored: int = 256
+    """Messages of one device that are not on the disk yet; it has to wait with the next one."""
+
+    max_notices: int = 4096
+    """Events besides messages that wait for one device; one that takes none has to join again."""
+
+    messages_per_second: float = 20.0
+    """How many messages an identity may send in the long run."""
+
+    messages_at_once: int = 200
+    """How many it may send in one go after having been silent."""
+
+    history_count: int = 1_000_000
+    """Messages that are kept."""
+
+    history_seconds: float = 90 * 86_400.0
+    """How long they are kept, and how long mail waits for somebody."""

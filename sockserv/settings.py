@@ -19,7 +19,8 @@ max_jobs = 16
 ```
 
 `[limits]` takes the names of `sockserv.limits.Limits`, `[audit]` those of `AuditSettings`, `[files]` those of `FilesSettings`,
-`[exec]` those of `ExecutionLimits`, `[kept]` those of `KeptLimits`, `[classic]` those of `ClassicSettings`, with the dialects as `echo`, `exec_low`, `exec` and `put`. Every key may be absent.
+`[exec]` those of `ExecutionLimits`, `[kept]` those of `KeptLimits`, `[chat]` those of `ChatLimits`,
+`[classic]` those of `ClassicSettings`, with the dialects as `echo`, `exec_low`, `exec` and `put`. Every key may be absent.
 A relative path in the file counts from the file's folder. For the state directory the environment variable `SOCKSERV_STATE` comes before the file.
 """
 
@@ -39,7 +40,7 @@ from msgspec import UNSET, UnsetType
 
 from sockserv.endpoints import DEFAULT_ENDPOINT, Endpoint, TlsEndpoint, parse_endpoint
 from sockserv.errors import ConfigError
-from sockserv.limits import ExecutionLimits, KeptLimits, Limits
+from sockserv.limits import ChatLimits, ExecutionLimits, KeptLimits, Limits
 from sockserv.state import ENVIRONMENT_VARIABLE, StateDirectory
 from sockserv.tables import converted
 
@@ -144,6 +145,7 @@ class Settings:
     files: FilesSettings = attrs.field(factory=FilesSettings)
     exec: ExecutionLimits = attrs.field(factory=ExecutionLimits)
     kept: KeptLimits = attrs.field(factory=KeptLimits)
+    chat: ChatLimits = attrs.field(factory=ChatLimits)
     classic: ClassicSettings = attrs.field(factory=ClassicSettings)
 
 
@@ -171,6 +173,7 @@ class _File(msgspec.Struct, forbid_unknown_fields=True):
     files: dict[str, Any] | UnsetType = UNSET
     exec: dict[str, Any] | UnsetType = UNSET
     kept: dict[str, Any] | UnsetType = UNSET
+    chat: dict[str, Any] | UnsetType = UNSET
     classic: dict[str, Any] | UnsetType = UNSET
 
 
@@ -282,6 +285,8 @@ def _settings(content: dict[str, Any], *, base: Path, environ: Mapping[str, str]
         settings = attrs.evolve(settings, exec=execution)
     if file.kept is not UNSET:
         settings = attrs.evolve(settings, kept=_from_table(file.kept, KeptLimits, where="kept"))
+    if file.chat is not UNSET:
+        settings = attrs.evolve(settings, chat=_from_table(file.chat, ChatLimits, where="chat"))
     if file.classic is not UNSET:
         settings = attrs.evolve(settings, classic=_classic(file.classic, base))
     return settings

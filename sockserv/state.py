@@ -32,6 +32,7 @@ from sockserv.errors import StateError
 
 __all__ = [
     "AUDIT_FOLDER",
+    "CHAT_FILE",
     "COMMANDS_FILE",
     "ENVIRONMENT_VARIABLE",
     "FILES_FOLDER",
@@ -46,6 +47,9 @@ ENVIRONMENT_VARIABLE = "SOCKSERV_STATE"
 
 AUDIT_FOLDER = "audit"
 """The folder of the audit log in a state directory."""
+
+CHAT_FILE = "chat.sqlite"
+"""What was said, in a state directory."""
 
 FILES_FOLDER = "files"
 """Where the owner's files are in a state directory, unless the settings say otherwise."""

@@ -160,17 +160,17 @@ class IdentityStore:
         except FieldError:
             return None
 
-    def named(self, name: str) -> Identity | None:
-        """The identity of this name, without a login: to ask what it may."""
-        for entry in self.entries():
-            if entry.name == name:
-                return entry.grants.identity(name)
-        return None
+    def named(self, name: str, login: Login | None = None) -> Identity | None:
+        """The identity of this name, to ask what it may; `login` is what it is to have come in by."""
+        for owner in self._taken:
+            if owner.name == name:
+                return owner.grants.identity(name, login)
+        entry = self._known.entries.get(name)
+        return None if entry is None else entry.grants.identity(name, login)
 
     def behind(self, name: str, dialect: str) -> Identity | None:
         """The identity of this name, for whoever speaks a dialect that knows no logins, but was set to be spoken by them."""
-        identity = self.named(name)
-        return identity and attrs.evolve(identity, login=Login(CLASSIC, dialect))
+        return self.named(name, Login(CLASSIC, dialect))
 
     def current(self, identity: Identity, now: datetime) -> Identity | None:
         """What has become of somebody who is logged in; None when they, or what they came in by, are gone or expired."""

@@ -15,8 +15,8 @@ from twisted.internet.defer import Deferred
 
 from sockserv.chat.lines import Delivered, Event, encode_line
 from sockserv.errors import Unavailable
+from sockserv.limits import ChatLimits
 from sockserv.services.chat.carrier import Carrier
-from sockserv.services.chat.limits import ChatLimits
 from sockserv.trust.identities import Identity
 
 __all__ = ["Device", "OnTheWay"]

@@ -41,9 +41,9 @@ from sockserv.chat.lines import (
 )
 from sockserv.chat.names import Place, conversation_of, parse_place, room_key
 from sockserv.errors import CallError, InternalError, InvalidArgument
+from sockserv.limits import ChatLimits
 from sockserv.services.chat.device import Device, OnTheWay
-from sockserv.services.chat.limits import ChatLimits
-from sockserv.services.chat.members import Members
+from sockserv.services.chat.members import Members, check_room
 from sockserv.services.chat.store import ChatStore, NewMessage, StoredMessage, StoreError
 from sockserv.services.chat.storing import Storing
 from sockserv.services.files.steps import InThread
@@ -250,7 +250,7 @@ class Hub:
         if not 0 < size <= MAX_TEXT_BYTES:
             raise TextTooLong(f"a message has 1 to {MAX_TEXT_BYTES} bytes, and not {size}")
         if not place.is_member:
-            self.members.check_room(identity, place.name)
+            check_room(identity, place.name)
         elif not self._knows(place.name):
             raise MemberNotFound(f"there is nobody called {place.name} to chat with")
 
@@ -367,9 +367,10 @@ class Hub:
         for device in self.members.neighbours(member):
             device.notify(PresenceEvent(member.presence))
 
-    def stop(self) -> None:
-        """Note what is to be noted; nothing more is after this."""
+    async def stop(self) -> None:
+        """Note what is to be noted, and wait for what is being written; nothing more is after this."""
         self._store_received()
+        await self.storing.idle()
 
 
 def message_for(message: StoredMessage, reader: str) -> Message:

@@ -8,11 +8,12 @@ from sockserv.chat.errors import NoSuchRoom, TooManyMembers, TooManyRooms
 from sockserv.chat.facts import Presence, PresenceState
 from sockserv.chat.names import room_key
 from sockserv.errors import Unavailable
+from sockserv.limits import ChatLimits
+from sockserv.services.chat.allowance import Allowance
 from sockserv.services.chat.device import Device
-from sockserv.services.chat.limits import Allowance, ChatLimits
 from sockserv.trust.identities import EVERYTHING, Identity
 
-__all__ = ["Member", "Members", "may_enter"]
+__all__ = ["Member", "Members", "check_room", "may_enter"]
 
 ALL_ROOMS = "*"
 
@@ -22,6 +23,12 @@ def may_enter(identity: Identity, room: str) -> bool:
     if identity.may(EVERYTHING) or ALL_ROOMS in identity.chat:
         return True
     return any(room_key(name) == room for name in identity.chat)
+
+
+def check_room(identity: Identity, room: str) -> None:
+    """Raises `NoSuchRoom` for a room that an identity may not be in."""
+    if not may_enter(identity, room):
+        raise NoSuchRoom(f"there is no room {room} for {identity.name}")
 
 
 class Member:
@@ -106,11 +113,6 @@ class Members:
 
     # Rooms
 
-    def check_room(self, identity: Identity, room: str) -> None:
-        """Raises `NoSuchRoom` for a room that an identity may not be in."""
-        if not may_enter(identity, room):
-            raise NoSuchRoom(f"there is no room {room} for {identity.name}")
-
     def enter_room(self, device: Device, room: str, *, after: int) -> bool:
         """A device is in a room, and wants what is newer than `after`; gives whether its member is in it only now.
 
@@ -118,7 +120,7 @@ class Members:
         """
         if room in device.rooms:
             return False
-        self.check_room(device.identity, room)
+        check_room(device.identity, room)
         most = self._limits.max_rooms_of_device
         if len(device.rooms) >= most:
             raise TooManyRooms(f"a device can be in {most} rooms at most: leave one")

@@ -26,12 +26,13 @@ from sockserv.chat.errors import TooFast
 from sockserv.chat.facts import Message, Presence, PresenceState, Room, Sent
 from sockserv.chat.names import conversation_of, parse_place, room_key
 from sockserv.errors import InternalError
+from sockserv.limits import ChatLimits
 from sockserv.services.api import Audit, Call, NoArguments, Service, operation
 from sockserv.services.chat.carrier import CallCarrier
 from sockserv.services.chat.device import Device
-from sockserv.services.chat.hub import Hub, message_for
-from sockserv.services.chat.limits import ChatLimits
-from sockserv.services.chat.members import may_enter
+from sockserv.services.chat.hub import message_for
+from sockserv.services.chat.members import check_room, may_enter
+from sockserv.services.chat.opening import Opening
 from sockserv.services.chat.store import ChatStore, StoredMessage
 from sockserv.services.files.steps import InThread
 from sockserv.trust.identities import Identity
@@ -40,12 +41,9 @@ __all__ = ["Chat"]
 
 _encode_lines: Final = msgspec.json.Encoder().encode_lines
 
-_TRIM_SECONDS: Final = 600.0
-_EXPIRED: Final = "it was not fetched for as long as messages are kept"
-
 
 class Chat(Service):
-    """Rooms, direct messages, and who is there. Making one touches nothing; call `start` before it is asked anything, and `stop`.
+    """Rooms, direct messages, and who is there. Making one touches nothing: the messages are opened when it is asked something.
 
     `path` is the file of the messages; None keeps them in memory. `in_thread` and `in_reading_thread` each are one thread: what is
     looked for in the whole history keeps nobody's messages waiting. `knows` says whether somebody of a name may chat.
@@ -63,47 +61,23 @@ class Chat(Service):
         wall: Callable[[], float] = time.time,
     ) -> None:
         self._clock = clock
-        self._path = path
         self._in_thread = in_thread
-        # A store in memory is one, and has one thread.
         self._in_reading_thread = (in_reading_thread if path else None) or in_thread
         self._limits = limits or ChatLimits()
         self._knows = knows
-        self._wall = wall
-        self._store: ChatStore
-        self._reading: ChatStore
-        self._hub: Hub
-        self._trimming: Deferred[None] | None = None
-
-    async def start(self) -> None:
-        """Open the messages. Raises `StoreError`."""
-        self._store = await self._in_thread(ChatStore, self._path)
-        self._reading = (
-            self._store
-            if self._path is None
-            else await self._in_reading_thread(ChatStore, self._path)
-        )
-        self._hub = Hub(
-            self._clock,
-            self._store,
-            self._in_thread,
-            wall=self._wall,
+        self._opening = Opening(
+            clock,
+            path,
+            in_thread=in_thread,
+            in_reading_thread=self._in_reading_thread,
             limits=self._limits,
-            knows=self._knows,
+            knows=knows,
+            wall=wall,
         )
-        await self._hub.open()
-        self._trimming = Deferred.fromCoroutine(self._keep_trimming())
-        self._trimming.addErrback(lambda _: None)  # `stop` cancels it
 
-    async def stop(self) -> None:
-        """Write what is to be written, and close the messages. No call may be under way."""
-        if self._trimming is not None:
-            self._trimming.cancel()
-        self._hub.stop()
-        await self._hub.storing.idle()
-        if self._reading is not self._store:
-            await self._in_reading_thread(self._reading.close)
-        await self._in_thread(self._store.close)
+    def stop(self) -> Deferred[None]:
+        """Write what is to be written, and close the messages; fires when that is done. No call may be under way."""
+        return Deferred.fromCoroutine(self._opening.close())
 
     # A session
 
@@ -111,18 +85,19 @@ class Chat(Service):
     async def join(self, call: Call[JoinArguments]) -> None:
         """Be there, until either side ends it: events are the lines of the answer, commands those of the request."""
         args = call.args
+        hub = (await self._opening.get()).hub
         carrier = CallCarrier(call)
         device = Device(call.identity, args.device, carrier, self._limits, cursor=0)
-        await self._hub.join(device, args.rooms, after=args.after)
+        await hub.join(device, args.rooms, after=args.after)
         try:
             await _first_of(
-                self._hub.serve(device),
-                self._hub.feed(device),
+                hub.serve(device),
+                hub.feed(device),
                 carrier.run(),
                 _wait_for_end(device, call.clock),
             )
         finally:
-            self._hub.leave(device)
+            hub.leave(device)
 
     # Without one
 
@@ -132,27 +107,29 @@ class Chat(Service):
         args = call.args
         place = parse_place(args.to)
         identity = call.identity
-        self._hub.check(identity, place, args.text)
-        seconds = self._hub.members.seconds_too_early(identity.name, self._clock.seconds())
+        hub = (await self._opening.get()).hub
+        hub.check(identity, place, args.text)
+        seconds = hub.members.seconds_too_early(identity.name, self._clock.seconds())
         if seconds:
             raise TooFast(f"wait {seconds:.1f} seconds", details={"seconds": seconds})
-        message = self._hub.message(identity.name, args.device, args.number, place, args.text)
+        message = hub.message(identity.name, args.device, args.number, place, args.text)
         stored: Deferred[int | None] = Deferred()
-        self._hub.storing.add(message, stored.callback)
+        hub.storing.add(message, stored.callback)
         number = await stored
         if number is None:
             raise InternalError("the message could not be stored; the server's log says why")
-        self._hub.give_out(message, number)
+        hub.give_out(message, number)
         return Sent(id=number)
 
     @operation("chat.rooms", permission="chat", audit=Audit.NEVER)
     async def rooms(self, call: Call[NoArguments]) -> None:
         """The rooms that the identity may enter, and in which somebody is, or something was said: a line of JSON each."""
-        said = await self._in_reading_thread(self._reading.rooms)
-        members = self._hub.members
+        opened = await self._opening.get()
+        said = await self._in_reading_thread(opened.reading.rooms)
+        members = opened.hub.members
         keys = {name.removeprefix("#") for name in said} | set(members.rooms())
         mine = sorted(key for key in keys if may_enter(call.identity, key))
-        unread = await self._in_reading_thread(self._unread, call.identity.name, mine)
+        unread = await self._in_reading_thread(_unread, opened.reading, call.identity.name, mine)
         await _send_lines(
             call,
             [
@@ -166,20 +143,18 @@ class Chat(Service):
             ],
         )
 
-    def _unread(self, name: str, rooms: list[str]) -> dict[str, int]:
-        return {room: self._reading.unread(name, f"#{room}") for room in rooms}
-
     @operation("chat.who", args=WhoArguments, permission="chat", audit=Audit.NEVER)
     async def who(self, call: Call[WhoArguments]) -> None:
         """Who is in a room; or everybody who is there, and who was: a line of JSON each."""
-        members = self._hub.members
+        opened = await self._opening.get()
+        members = opened.hub.members
         if call.args.room is not None:
             room = room_key(call.args.room)
-            members.check_room(call.identity, room)
+            check_room(call.identity, room)
             present = [members.get(name) for name in members.names_in(room)]
             await _send_lines(call, [member.presence for member in present if member is not None])
             return
-        seen = await self._in_reading_thread(self._reading.seen)
+        seen = await self._in_reading_thread(opened.reading.seen)
         found = {
             name: Presence(name=name, state=PresenceState.GONE, since=at)
             for name, at in seen.items()
@@ -192,10 +167,10 @@ class Chat(Service):
     async def history(self, call: Call[HistoryArguments]) -> None:
         """Messages of a place: a line of JSON each."""
         args = call.args
-        conversation = self._conversation(call.identity, args.to)
+        reading = (await self._opening.get()).reading
         look = partial(
-            self._reading.history,
-            conversation,
+            reading.history,
+            _conversation(call.identity, args.to),
             count=args.count,
             before=args.before,
             after=args.after,
@@ -205,52 +180,38 @@ class Chat(Service):
     @operation("chat.search", args=SearchArguments, permission="chat", audit=Audit.NEVER)
     async def search(self, call: Call[SearchArguments]) -> None:
         """Messages with all of some words: a line of JSON each."""
-        found = await self._in_reading_thread(self._search, call.identity, call.args)
+        reading = (await self._opening.get()).reading
+        found = await self._in_reading_thread(_search, reading, call.identity, call.args)
         await _send_messages(call, found)
-
-    def _search(self, identity: Identity, args: SearchArguments) -> list[StoredMessage]:
-        look = partial(self._reading.search, args.text, count=args.count)
-        if args.to is None:
-            rooms = [name for name in self._reading.rooms() if may_enter(identity, name[1:])]
-            return look(identity.name, rooms)
-        conversation = self._conversation(identity, args.to)
-        return look("", [conversation])
 
     @operation("chat.read", args=ReadArguments, permission="chat", audit=Audit.NEVER)
     async def read(self, call: Call[ReadArguments]) -> None:
         """Note what has been read."""
-        conversation = self._conversation(call.identity, call.args.to)
-        await self._in_thread(self._store.mark_read, call.identity.name, conversation, call.args.id)
+        conversation = _conversation(call.identity, call.args.to)
+        store = (await self._opening.get()).store
+        await self._in_thread(store.mark_read, call.identity.name, conversation, call.args.id)
 
     @operation("chat.away", args=AwayArguments, permission="chat", audit=Audit.NEVER)
     def away(self, call: Call[AwayArguments]) -> None:
-        """Be away, or back."""
-        self._hub.set_away(call.identity.name, call.args.text)
+        """Be away, or back; nothing happens to somebody who has not joined."""
+        opened = self._opening.now
+        if opened is not None:
+            opened.hub.set_away(call.identity.name, call.args.text)
 
-    def _conversation(self, identity: Identity, to: str) -> str:
-        place = parse_place(to)
-        if not place.is_member:
-            self._hub.members.check_room(identity, place.name)
-        return conversation_of(place, identity.name)
 
-    # Looking after the store
+def _conversation(identity: Identity, to: str) -> str:
+    place = parse_place(to)
+    if not place.is_member:
+        check_room(identity, place.name)
+    return conversation_of(place, identity.name)
 
-    async def _keep_trimming(self) -> None:
-        while True:
-            await self._trim()
-            await deferLater(self._clock, _TRIM_SECONDS)
 
-    async def _trim(self) -> None:
-        """Remove what is kept no longer, some of it at a time, so that nobody waits for all of it."""
-        limits = self._limits
-        trim = partial(self._store.trim, keep=limits.history_count)
-        while True:
-            before = self._wall() - limits.history_seconds
-            removed, missed = await self._in_thread(partial(trim, before=before))
-            for message, members in missed:
-                self._hub.tell_undelivered(message, members, _EXPIRED)
-            if not removed:
-                return
+def _search(store: ChatStore, identity: Identity, args: SearchArguments) -> list[StoredMessage]:
+    if args.to is not None:
+        conversation = _conversation(identity, args.to)
+        return store.search(args.text, "", [conversation], count=args.count)
+    rooms = [name for name in store.rooms() if may_enter(identity, name[1:])]
+    return store.search(args.text, identity.name, rooms, count=args.count)
 
 
 async def _wait_for_end(device: Device, clock: IReactorTime) -> None:
@@ -273,6 +234,10 @@ async def _first_of(*coroutines: Coroutine[Any, Any, None]) -> None:
     finally:
         for one in running:
             one.cancel()
+
+
+def _unread(store: ChatStore, name: str, rooms: list[str]) -> dict[str, int]:
+    return {room: store.unread(name, f"#{room}") for room in rooms}
 
 
 async def _send_lines(call: Call[Any], facts: list[Any]) -> None:

@@ -114,7 +114,7 @@ class TestOneConnection:
             if number % 200 == 0:
                 texts(hub, carol)
         everything = [str(number) for number in range(count)]
-        assert hub.chat._hub.members._members["bob"].received < count - MAX_UNREAD
+        assert hub.hub.members._members["bob"].received < count - MAX_UNREAD
         assert texts(hub, bob) == everything
 
     def test_waiting_for_a_delivery(self, hub: HubInMemory) -> None:

@@ -19,7 +19,8 @@ from sockserv.chat.lines import (
     encode_line,
 )
 from sockserv.client import Client, OutgoingCall
-from sockserv.services.chat.limits import ChatLimits
+from sockserv.limits import ChatLimits
+from sockserv.services.chat.hub import Hub
 from sockserv.services.chat.service import Chat
 from sockserv.testing import Link, MemoryServer
 from sockserv.trust import Identity
@@ -106,7 +107,6 @@ class HubInMemory:
 
     def __enter__(self) -> HubInMemory:
         self.memory.__enter__()
-        self.memory.run(_start(self.chat))
         return self
 
     def __exit__(
@@ -116,8 +116,15 @@ class HubInMemory:
         traceback: TracebackType | None,
     ) -> None:
         self.memory.advance(0.1)
-        self.memory.run(_stop(self.chat))
+        self.memory.run(self.chat.stop())
         self.memory.__exit__(kind, error, traceback)
+
+    @property
+    def hub(self) -> Hub:
+        """The hub itself, once somebody has joined."""
+        opened = self.chat._opening.now
+        assert opened is not None
+        return opened.hub
 
     def join(
         self,
@@ -159,11 +166,3 @@ class _Later:
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._hub.memory.clock, name)
-
-
-async def _start(chat: Chat) -> None:
-    await chat.start()
-
-
-async def _stop(chat: Chat) -> None:
-    await chat.stop()
