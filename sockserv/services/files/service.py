@@ -203,7 +203,8 @@ class Files(Service):
         return share
 
     def _partial_of(self, call: Call[A], path: str, upload: str) -> str:
-        names = components(path)
+        # Without a name for the upload nothing depends on that of the file, which is looked at when it is stored.
+        names = components(path) if upload else ()
         return self._store.partials.name(call.identity.name, names[-1] if names else "", upload)
 
 

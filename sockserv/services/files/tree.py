@@ -104,10 +104,11 @@ def publish(
     raises, and `OSError`.
     """
     with _publishing:
-        check_target(target, target_fd, path, overwrite=overwrite)
         if overwrite == NEVER:
-            rename_exclusively(source, target, source_fd=source_fd, target_fd=target_fd)
+            with explained(path):
+                rename_exclusively(source, target, source_fd=source_fd, target_fd=target_fd)
         else:
+            check_target(target, target_fd, path, overwrite=overwrite)
             os.rename(source, target, src_dir_fd=source_fd, dst_dir_fd=target_fd)
 
 

@@ -114,7 +114,8 @@ class Upload:
     def _check_space(self, parent: int) -> None:
         """Who asks for more than there is hears it before sending it."""
         missing = (self.args.size or 0) - self.args.offset
-        if missing > 0:
+        # What is little has come by now.
+        if missing > SMALL_BYTES:
             system = os.fstatvfs(parent)
             free = system.f_bavail * system.f_frsize
             if missing > free:
