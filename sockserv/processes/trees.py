@@ -103,10 +103,12 @@ class Trees:
         if len(self._roots) == len(self._trees) and not self.need_a_look:
             return []
         self._adopt()
-        killed = [tree for tree in self._trees.values() if tree.is_killed]
+        killed = [
+            tree for tree in self._trees.values() if tree.is_killed and not self._is_gone(tree)
+        ]
         if killed:
             self._kill_orphans(killed)
-            self._signal_groups(killed, signal.SIGKILL, set())
+            self._signal_groups(killed, signal.SIGKILL)
         gone = [tree for tree in self._trees.values() if self._is_gone(tree)]
         for tree in gone:
             self._remove(tree)
@@ -125,17 +127,11 @@ class Trees:
     def signal_each(self, keys: Iterable[int], number: int) -> None:
         """Send a signal to all of some trees; takes not much longer than for one."""
         trees = [self._trees[key] for key in keys if key in self._trees]
-        done = set()
-        for tree in trees:
-            tree.is_killed = tree.is_killed or number == signal.SIGKILL
-            if not tree.has_lost_root:
-                self._processes.signal_group(
-                    tree.pid, number
-                )  # at once for most of them, if not all
-                done.add(tree.pid)
         if number == signal.SIGKILL:
             self._kill_orphans(trees)
-        self._signal_groups(trees, number, done)
+            for tree in trees:
+                tree.is_killed = True
+        self._signal_groups(trees, number)
 
     def _adopt(self) -> None:
         """Find the orphans that are new."""
@@ -166,8 +162,7 @@ class Trees:
             return False
         if self._processes.are_adopted:
             return not tree.orphans
-        is_its_group = self._sessions.get(tree.pid) is tree
-        return not is_its_group or not self._processes.signal_group(tree.pid, 0)
+        return not self._leads(tree) or not self._processes.signal_group(tree.pid, 0)
 
     def _remove(self, tree: _Tree) -> None:
         del self._trees[tree.key]
@@ -188,27 +183,29 @@ class Trees:
                 self._processes.signal_child(pid, signal.SIGKILL)
             self._adopt()
 
-    def _signal_groups(self, trees: Collection[_Tree], number: int, done: set[int]) -> None:
-        """Send a signal to all process groups of some trees but those that are `done`.
+    def _signal_groups(self, trees: Collection[_Tree], number: int) -> None:
+        """Send a signal to all process groups of some trees, once to each.
 
         No group is ever shared by two trees: each is within one session. It is done again until there is nobody new: some are
         started, or change their parent, while all are looked at.
         """
-        if not self._processes.are_adopted:
-            for tree in trees:
-                if tree.pid not in done and self._sessions.get(tree.pid) is tree:
-                    self._processes.signal_group(tree.pid, number)
-            return
+        done: set[int] = set()
         for _ in range(_ROUNDS):
-            table = self._processes.all()
+            table = self._processes.all() if self._processes.are_adopted else {}
             self._adopt()  # now, so that those are known who have lost their parent meanwhile
             roots = {pid for tree in trees for pid in tree.roots}
-            groups = _groups_below(roots, table) - done
-            for group in groups:
+            groups = _groups_below(roots, table) | {tree.pid for tree in trees if self._leads(tree)}
+            for group in groups - done:
                 self._processes.signal_group(group, number)
-            done |= groups
-            if not groups and roots <= table.keys():
+            if groups <= done and (roots <= table.keys() or not table):
                 break
+            done |= groups
+
+    def _leads(self, tree: _Tree) -> bool:
+        """Whether the group of its first process is surely its own."""
+        if self._processes.are_adopted:
+            return not tree.has_lost_root
+        return self._sessions.get(tree.pid) is tree
 
     def _kill_strays(self) -> None:
         for group in _groups_below(self._owners, self._processes.all()):

@@ -269,6 +269,16 @@ def test_many_are_killed_with_as_few_looks_as_one() -> None:
     assert len(processes.running) == 2
 
 
+def test_what_has_no_mark_is_found_before_its_parent_is_killed() -> None:
+    machine = Machine()
+    pid = machine.start(1)
+    machine.start(2)
+    away = machine.processes.fork(pid)
+    machine.processes.set_session(away)
+    machine.trees.signal(1, signal.SIGKILL)
+    assert away not in machine.processes.running
+
+
 def test_a_signal_for_a_tree_that_is_gone() -> None:
     machine = Machine()
     machine.trees.signal(1, signal.SIGKILL)
