@@ -21,9 +21,9 @@ _INTERVAL_SECONDS = 1.0
 class FileWatch:
     """Looks once a second whether a file has changed.
 
-    `refresh` reads the file again if it has changed, and returns whether it had; it blocks, and `in_thread` calls it in a
-    thread. `what` is what the file says, for the log (`the identities`), in which what is wrong with an edit stands once.
-    `after_look` is called on the reactor after each look.
+    `refresh` reads the file again if it has changed, and returns whether it had; it blocks, and `in_thread` calls it in
+    a thread. `what` is what the file says, for the log (`the identities`), in which what is wrong with an edit stands
+    once. `after_look` is called on the reactor after each look.
     """
 
     _log = Logger()

@@ -26,8 +26,8 @@ __all__ = ["NamedCommand"]
 class NamedCommand:
     """A command by its name, as `commands.toml` has it.
 
-    `words` are what is run, the first one an absolute path without places. `parameters` come in the order in which their
-    places stand there, and so do the values of a caller; only the last one may be repeated.
+    `words` are what is run, the first one an absolute path without places. `parameters` come in the order in which
+    their places stand there, and so do the values of a caller; only the last one may be repeated.
     """
 
     name: str

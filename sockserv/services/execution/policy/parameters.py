@@ -137,9 +137,9 @@ class Expected(StrEnum):
 class PathInFolder:
     """A path in the folder that the caller has for files, by its names from there on.
 
-    The command is given the absolute path. No part of it below the folder is a link when it is looked at, which is right
-    before the command starts; who can put a link there meanwhile can lead the command elsewhere. Nobody can by way of the
-    files service, which makes none.
+    The command is given the absolute path. No part of it below the folder is a link when it is looked at, right before
+    the command starts; who can put a link there meanwhile can lead the command elsewhere. By way of the files service
+    nobody can: it makes none.
     """
 
     expected: Expected

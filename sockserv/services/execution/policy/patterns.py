@@ -2,8 +2,8 @@ r"""Patterns that values have to fit, in a time that grows with their length alo
 
 What is matched comes from outside, and Python's own `re` can take longer than anybody waits: `(a+)+b` does for thirty
 letters. So a pattern is made into an automaton (Glushkov's, with a bit for each character of the pattern), which goes
-over a value once. The notation is that of `re`, without what no automaton does: characters and `\` before those that mean
-something, `.`, classes like `[a-z_]`, `\d` `\w` `\s` and their opposites (of ASCII), groups, `|`, and the repeats
+over a value once. The notation is that of `re`, without what no automaton does: characters, and `\` before those that
+mean something, `.`, classes like `[a-z_]`, `\d` `\w` `\s` and their opposites (of ASCII), groups, `|`, and the repeats
 `*` `+` `?` `{m}` `{m,n}` `{m,}` `{,n}`. The whole value has to fit.
 """
 

@@ -45,9 +45,9 @@ _MAX_ARGV_BYTES: Final = 32 * 1024
 class ExecutionPolicy:
     """Decides by the rules of `Identity.exec`.
 
-    `configuration` gives what is said about commands now, `folder_of` the folder of an identity, from which the paths count
-    that it gives to commands; without it, there are no paths. `accounts` are those of the machine; None looks for that of this
-    process, and blocks. `time_zone` is the `TZ` that jobs are given, None for none.
+    `configuration` gives what is said about commands now, `folder_of` the folder of an identity, from which the paths
+    count that it gives to commands; without it, there are no paths. `accounts` are those of the machine; None looks for
+    that of this process, and blocks. `time_zone` is the `TZ` that jobs are given, None for none.
     """
 
     def __init__(

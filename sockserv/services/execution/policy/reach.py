@@ -157,8 +157,8 @@ def _of_command(named: NamedCommand, reach: str) -> Iterator[str]:
     deed = _deed_of(named.program)
     if deed is not None and chosen:
         yield (
-            f"{named.name} runs {named.program}, which {deed}; see that {', '.join(chosen)} cannot make it do so, or it is "
-            f"{reach}."
+            f"{named.name} runs {named.program}, which {deed}; see that {', '.join(chosen)} cannot make it do so, "
+            f"or it is {reach}."
         )
     if _overlap(named.env_allowed, RISKY):
         yield f"{named.name} lets variables in that can make of its program another one."

@@ -1,7 +1,7 @@
 """Which rule of an identity fits a command.
 
-The first one that fits decides, and what it refuses no other one is asked about: a named command by its name, a program by
-its path, `any`, `shell`.
+The first one that fits decides, and what it refuses no other one is asked about: a named command by its name, a program
+by its path, `any`, `shell`.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ _MAX_TOLD: Final = 20
 
 
 def rules_of(identity: Identity, configuration: Configuration) -> tuple[str, ...]:
-    """The rules that an identity was given; who may do everything has those of the owner: all there are, if nothing is said."""
+    """The rules that an identity was given. Who may do everything has those of the owner: all that there are, unless said."""
     if EVERYTHING not in identity.permissions or identity.exec:
         return identity.exec
     rules = configuration.owner_rules

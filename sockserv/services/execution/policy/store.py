@@ -13,8 +13,8 @@ from sockserv.trust.edited_file import EditedFile
 __all__ = ["CommandStore"]
 
 _FIRST_CONTENT: Final = """\
-# Commands that others may run by their names. Changes take effect within seconds; the daemon's log says what is wrong with
-# one. Who may run which stands in identities.toml: exec = ["backup"]. docs/exec.md has all that can be said here.
+# Commands that others may run by their names. Changes take effect within seconds; the daemon's log says what is wrong
+# with one. Who may run which stands in identities.toml: exec = ["backup"]. docs/exec.md has all that can be said here.
 #
 # [commands.backup]
 # description = "Save a database"
@@ -29,8 +29,8 @@ _FIRST_CONTENT: Final = """\
 class CommandStore:
     """What the file of a path says. Making one reads the file, and makes it if there is none.
 
-    Raises `EditedFileError` when it cannot be used. `file_clock` is the clock that times of files go by, in seconds since
-    1970.
+    Raises `EditedFileError` when it cannot be used. `file_clock` is the clock that times of files go by, in seconds
+    since 1970.
     """
 
     def __init__(self, path: Path, *, file_clock: Callable[[], float] = time.time) -> None:

@@ -65,7 +65,7 @@ class Word:
         return bool(self.parts) and isinstance(self.parts[0], str) and self.parts[0][:1] == "-"
 
     def filled(self, values: Mapping[str, Sequence[str]]) -> tuple[str, ...]:
-        """The words that it becomes: one, or where it is the place of a repeated parameter, one for each of its values."""
+        """The words that it becomes: one, or one for each value where it is the place of a repeated parameter."""
         if self.is_place:
             return tuple(values[self.places[0]])
         return ("".join(p if isinstance(p, str) else values[p.name][0] for p in self.parts),)

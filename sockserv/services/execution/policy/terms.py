@@ -35,18 +35,18 @@ class Latitude(Enum):
     EVERYTHING = "everything"
     """The account, too, any priority, and all variables but those that change what a program does."""
     CIRCUMSTANCES = "circumstances"
-    """The directory and the limits, which may make a program fail where nobody thought it could."""
+    """The directory, the limits of its processes, and a lower priority."""
     NOTHING = "nothing"
-    """Only less of what it is given: of time, output, priority."""
+    """Only less time, less output, a lower priority. With too little memory, a program may do half of its work."""
 
 
 @attrs.frozen(kw_only=True)
 class Terms:
     """How a command is run by the rule `rule`: what the rule says, and what is left to its caller.
 
-    `argv` is what is run. `variables` may come from outside, `fixed` are variables that the rule sets. `cwd` and `user` are the
-    directory and the account where its caller has not chosen others, None for the home and for the daemon's. The numbers are
-    bounds, and `nice` the best priority.
+    `argv` is what is run. `variables` may come from outside, `fixed` are variables that the rule sets. `cwd` and `user`
+    are the directory and the account where its caller has not chosen others, None for the home and for the daemon's. The
+    numbers are bounds, and `nice` the best priority.
     """
 
     rule: str
