@@ -10,6 +10,8 @@ from sockserv.keeping.messages import Decoder, Message, Progress, Watch, encode
 __all__ = ["Conversation"]
 
 _RECEIVED_BYTES = 64 * 1024
+_MAX_UNSENT_BYTES = 1024 * 1024
+"""Who asks so much without listening is no daemon."""
 
 
 class Conversation:
@@ -44,6 +46,9 @@ class Conversation:
         """Say something; a daemon that takes nothing makes nobody wait."""
         self._unsent += encode(message)
         self.flush()
+        if len(self._unsent) > _MAX_UNSENT_BYTES:
+            self._unsent.clear()
+            self.is_over = True
 
     def flush(self) -> None:
         """Send what the socket takes."""

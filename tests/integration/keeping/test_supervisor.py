@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import socket
 import stat
 from collections import Counter
 from collections.abc import Iterator
@@ -14,9 +15,10 @@ import pytest
 import pytest_twisted
 
 from sockserv.execution.arguments import ResourceLimits, Terminal
-from sockserv.execution.errors import StandardInputBusy
+from sockserv.execution.errors import OutputGone, StandardInputBusy
 from sockserv.execution.outcome import KillReason, Outcome
-from sockserv.keeping.messages import INPUT_WINDOW_BYTES
+from sockserv.keeping.messages import INPUT_WINDOW_BYTES, Input, OpenInput, encode
+from sockserv.services.execution.kept.job import SupervisedJob
 from tests.integration.keeping.kit import (
     Attached,
     Typed,
@@ -357,6 +359,62 @@ class TestSurroundings:
             for _ in range(5):
                 await run_one()
             await until_so(lambda: not Counter(_open_files()) - before)
+
+
+class TestSabotage:
+    """A job that runs as the daemon's account can do anything to its folder. It harms itself alone."""
+
+    @pytest.mark.parametrize(
+        "what",
+        [
+            "rm -rf $0",
+            "rm $0/stdout",
+            "rm $0/lock $0/record.json",
+            "rm $0/stdout; mkfifo $0/stdout",
+            "rm $0/stdout; ln -s /etc/passwd $0/stdout",
+            "mkdir $0/outcome.json $0/outcome.json.new",
+            "rm $0/control; mkfifo $0/control",
+            "truncate -s 0 $0/stdout",
+            "truncate -s 1G $0/stdout",
+            "echo '{}' > $0/outcome.json; echo '{}' > $0/record.json",
+        ],
+    )
+    @pytest_twisted.ensureDeferred
+    async def test_its_end_is_told_all_the_same(self, tmp_path: Path, what: str) -> None:
+        async with kept(tmp_path / "jobs") as keeper:
+            folder = keeper.folder / "alice" / "build"
+            job = await keeper.start("sh", "-c", f"echo hello; {what}; exit 3", str(folder))
+            assert isinstance(job, SupervisedJob)
+            attached = Attached(job)
+            with suppress(OutputGone):
+                await attached.outcome
+            assert b"root:" not in attached.output
+            assert str(await job.outcome()) == "exited(3)"
+            other = await keeper.shell("exit 4", name="other")
+            assert str(await other.outcome()) == "exited(4)"
+            for each in job, other:
+                await each.remove()
+            assert [*keeper.folder.iterdir()] == []
+
+    @pytest_twisted.ensureDeferred
+    async def test_somebody_who_talks_nonsense_to_its_supervisor(self, tmp_path: Path) -> None:
+        async with kept(tmp_path / "jobs") as keeper:
+            job = await keeper.shell("sleep 1; exit 3")
+            deaf = [socket.socket(socket.AF_UNIX) for _ in range(20)]
+            for connection in deaf:
+                connection.connect(str(job.folder.control))
+                connection.setblocking(False)
+            deaf[0].send(b"\xff" * 100)
+            deaf[1].send(b"{}\n" * 100)
+            with suppress(OSError):  # it takes no more, or has hung up
+                while True:
+                    deaf[2].send(encode(OpenInput(7)) * 100)
+            with suppress(OSError):  # it takes no more, or has hung up
+                while True:
+                    deaf[3].send(encode(Input(b"x" * 1000)))
+            assert str(await job.outcome()) == "exited(3)"
+            for connection in deaf:
+                connection.close()
 
 
 def _open_files() -> Iterator[str]:
