@@ -15,11 +15,13 @@ from hypothesis import strategies as st
 from msgspec import Raw
 
 from sockserv.testing.channel import BUFFER_BYTES
+from sockserv.testing.datagrams import DatagramLink
 from sockserv.testing.link import Link
 from sockserv.wire import messages as wire
 
 __all__ = [
     "arguments",
+    "datagram_links",
     "frames",
     "json_objects",
     "json_values",
@@ -120,6 +122,22 @@ def links() -> st.SearchStrategy[Link]:
     """Links that cut what they carry anywhere, and pause their writers early or late."""
     sizes = st.lists(st.one_of(st.integers(1, 8), st.integers(1, 4096)), max_size=100)
     return st.builds(Link, fragments=sizes, buffer_bytes=st.sampled_from((1, 1000, BUFFER_BYTES)))
+
+
+def datagram_links() -> st.SearchStrategy[DatagramLink]:
+    """Links that lose, repeat, reorder, cut and damage datagrams, each seldom enough that much gets through in the end."""
+    often = st.sampled_from((0.0, 0.1, 0.3))
+    seldom = st.sampled_from((0.0, 0.05))
+    return st.builds(
+        DatagramLink,
+        seed=st.integers(0, 2**32),
+        loss=often,
+        duplication=often,
+        reordering=often,
+        truncation=seldom,
+        corruption=seldom,
+        delay_seconds=st.sampled_from((0.0, 0.001, 0.05, 0.3)),
+    )
 
 
 def _hellos() -> st.SearchStrategy[wire.Hello]:
