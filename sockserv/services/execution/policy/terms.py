@@ -45,7 +45,7 @@ class Terms:
     """How a command is run by the rule `rule`: what the rule says, and what is left to its caller.
 
     `argv` is what is run. `variables` may come from outside, `fixed` are variables that the rule sets. `cwd` and `user`
-    are the directory and the account where its caller has not chosen others, None for the home and for the daemon's. The
+    are the directory and the account where its caller has chosen no others, None for the home and for the daemon's. The
     numbers are bounds, and `nice` the best priority.
     """
 
