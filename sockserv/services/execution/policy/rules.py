@@ -37,7 +37,7 @@ _MAX_TOLD: Final = 20
 
 
 def rules_of(identity: Identity, configuration: Configuration) -> tuple[str, ...]:
-    """The rules that an identity was given; for who may do everything those of the owner, which are all, unless said."""
+    """The rules that an identity was given; for who may do everything those of the owner, all unless said."""
     if EVERYTHING not in identity.permissions or identity.exec:
         return identity.exec
     rules = configuration.owner_rules
