@@ -43,7 +43,8 @@ from sockserv.wire.datagrams.session import DatagramSession
 
 __all__ = ["MAX_BATCH_DATAGRAMS", "Carrier", "DatagramSessions", "listen_datagrams"]
 
-MAX_BATCH_DATAGRAMS: Final = 256
+MAX_BATCH_DATAGRAMS: Final = 64
+"""Each may have a hundred messages in it, if its sender likes."""
 
 _READ_BYTES: Final = MAX_DATAGRAM_BYTES + 1
 """What is longer is cut to this by the system, and by that known to be too long."""
