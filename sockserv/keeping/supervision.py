@@ -9,8 +9,15 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from signal import SIGCONT, SIGINT, SIGKILL, SIGTERM
-from typing import Final, Protocol
+from typing import Protocol
 
+from sockserv.execution.grace import (
+    KILLED_SECONDS,
+    LAST_BYTES,
+    LEFTOVER_SECONDS,
+    SETTLE_SECONDS,
+    SILENT_SECONDS,
+)
 from sockserv.execution.outcome import KillReason, Outcome, OutcomeKind
 from sockserv.execution.signals import name_of_signal
 from sockserv.keeping.record import Record
@@ -18,18 +25,6 @@ from sockserv.keeping.spool import SpoolFull
 from sockserv.processes.table import Reaped
 
 __all__ = ["Output", "Supervised", "Supervision"]
-
-_LEFTOVER_SECONDS: Final = 0.5
-"""How long what a job leaves behind may take to end by itself when it is told to."""
-
-_KILLED_SECONDS: Final = 5.0
-"""How long what was killed may take to end before nobody waits for it any more."""
-
-_SILENT_SECONDS: Final = 2.0
-"""When nothing of a tree is left, an output that is silent for so long, and has no end, is somebody else's."""
-
-_LAST_BYTES: Final = 4 * 1024 * 1024
-"""So much was in no pipe when the last process of a tree ended: what comes beyond it is somebody else's."""
 
 
 class Supervised(Protocol):
@@ -191,7 +186,7 @@ class Supervision:
             except OSError as error:
                 why = (error.strerror or str(error)).lower()
                 self._drop(f"what it writes cannot be kept on the disk of the server: {why}", now)
-        if self._is_tree_gone and self._last_bytes > _LAST_BYTES:
+        if self._is_tree_gone and self._last_bytes > LAST_BYTES:
             self._finish()
 
     def _drop(self, why: str, now: float) -> None:
@@ -227,10 +222,11 @@ class Supervision:
     def _end_leftovers(self) -> Iterator[float]:
         if not self._is_tree_gone:
             if not self._is_forced:
+                yield SETTLE_SECONDS
                 self._ask_to_end()
-                yield _LEFTOVER_SECONDS
+                yield LEFTOVER_SECONDS
             self._job.signal(SIGKILL)
-            yield _KILLED_SECONDS
+            yield KILLED_SECONDS
         yield from self._wait_for_silence()
 
     def _ask_to_end(self) -> None:
@@ -249,7 +245,7 @@ class Supervision:
         seen = -1
         while seen != self._last_bytes:
             seen = self._last_bytes
-            yield _SILENT_SECONDS
+            yield SILENT_SECONDS
         self._finish()
 
     def _check(self) -> None:

@@ -4,24 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from signal import SIGINT, SIGKILL, SIGTERM
-from typing import Final
 
 from twisted.internet.defer import TimeoutError as WaitedTooLong
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
 
+from sockserv.execution.grace import KILLED_SECONDS, LEFTOVER_SECONDS, SETTLE_SECONDS
 from sockserv.services.execution.awaited import Awaited
 from sockserv.services.execution.child import Child
 
 __all__ = ["GradedStop", "end_leftovers"]
-
-_SETTLE_SECONDS: Final = 0.05
-"""How long what a job leaves behind may take to end without being told, as the rest of a pipeline does."""
-
-_LEFTOVER_SECONDS: Final = 0.5
-"""How long what a job leaves behind may take to end by itself when it is told to."""
-
-_KILLED_SECONDS: Final = 5.0
-"""How long a killed process may take to end. Longer ones hang in the system, and nobody can end them."""
 
 
 class GradedStop:
@@ -76,7 +67,7 @@ class GradedStop:
 
     def _kill(self) -> Iterator[float]:
         self._child.signal(SIGKILL)
-        yield _KILLED_SECONDS
+        yield KILLED_SECONDS
 
     def _go_on(self) -> None:
         self._timer = None
@@ -100,14 +91,14 @@ async def end_leftovers(
     child: Child, gone: Awaited[None], clock: IReactorTime, *, force: bool = False
 ) -> bool:
     """End what is left of the tree when its first process has ended; False if that did not work."""
-    if gone.is_known or await _is_told(gone, clock, _SETTLE_SECONDS):
+    if gone.is_known or await _is_told(gone, clock, SETTLE_SECONDS):
         return True
     if not force:
         child.signal(SIGTERM)
-        if await _is_told(gone, clock, _LEFTOVER_SECONDS):
+        if await _is_told(gone, clock, LEFTOVER_SECONDS):
             return True
     child.signal(SIGKILL)
-    return await _is_told(gone, clock, _KILLED_SECONDS)
+    return await _is_told(gone, clock, KILLED_SECONDS)
 
 
 async def _is_told(something: Awaited[None], clock: IReactorTime, seconds: float) -> bool:

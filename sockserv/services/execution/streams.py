@@ -6,24 +6,19 @@ What the child writes is read only as fast as the caller takes it: a caller that
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Any, Final
+from typing import Any
 
 from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.interfaces import IDelayedCall
 from twisted.logger import Logger
 
 from sockserv.errors import SockservError
+from sockserv.execution.grace import LAST_BYTES, SILENT_SECONDS
 from sockserv.services.api import Call
 from sockserv.services.execution.awaited import Awaited
 from sockserv.services.execution.child import Sink, Source
 
 __all__ = ["Inflow", "Outflow"]
-
-_LAST_SECONDS: Final = 2.0
-"""When nothing of a tree is left, an output that is silent for so long, and has no end, is somebody else's."""
-
-_LAST_BYTES: Final = 4 * 1024 * 1024
-"""So much was in no pipe when the last process of a tree ended: what comes beyond it is somebody else's."""
 
 
 class Inflow:
@@ -90,10 +85,7 @@ class Outflow:
         self._ended: Awaited[None] = Awaited()
         self._flows = {stream: _Flow(source) for stream, source in sources.items()}
         for stream, flow in self._flows.items():
-            flow.running = Deferred.fromCoroutine(self._forward(stream, flow))
-            flow.running.addErrback(lambda failure: self._log.failure("output failed", failure))
-            flow.running.addCallback(lambda _: self._check_ended())
-        self._check_ended()
+            flow.running = Deferred.fromCoroutine(self._follow(stream, flow))
 
     def discard(self) -> None:
         """Send no more: nobody takes it. The child can still write."""
@@ -117,13 +109,24 @@ class Outflow:
     def _look_after(self, may_cut: bool) -> None:
         """Some time has passed since the tree has gone, or since this was called."""
         for flow in self._flows.values():
-            if not flow.is_sending or flow.last_bytes > _LAST_BYTES:
+            if not flow.is_sending or flow.last_bytes > LAST_BYTES:
                 flow.source.close()
         is_stuck = all(not flow.is_sending or not flow.has_moved for flow in self._flows.values())
         for flow in self._flows.values():
             flow.has_moved = False
         if may_cut and is_stuck:
             self.discard()
+
+    async def _follow(self, stream: int, flow: _Flow) -> None:
+        try:
+            await self._forward(stream, flow)
+        except Exception:
+            self._log.failure("output failed")
+            self.was_cut = True
+            flow.source.close()
+        flow.has_ended = True
+        if all(each.has_ended for each in self._flows.values()):
+            self._ended.tell(None)
 
     async def _forward(self, stream: int, flow: _Flow) -> None:
         while data := await flow.source.read():
@@ -139,7 +142,6 @@ class Outflow:
                     self._is_discarding = True
                 finally:
                     flow.is_sending = False
-        flow.has_ended = True
 
     def _allowed(self, data: bytes) -> bytes:
         """What may be sent of this."""
@@ -154,10 +156,6 @@ class Outflow:
             self._on_excess()
         self._room -= len(data)
         return data
-
-    def _check_ended(self) -> None:
-        if all(flow.has_ended for flow in self._flows.values()):
-            self._ended.tell(None)
 
 
 class _Flow:
@@ -178,10 +176,10 @@ class _Ticks:
     def __init__(self, call: Call[Any], function: Callable[[], None]) -> None:
         self._clock = call.clock
         self._function = function
-        self._timer: IDelayedCall | None = self._clock.callLater(_LAST_SECONDS, self._tick)
+        self._timer: IDelayedCall | None = self._clock.callLater(SILENT_SECONDS, self._tick)
 
     def _tick(self) -> None:
-        self._timer = self._clock.callLater(_LAST_SECONDS, self._tick)
+        self._timer = self._clock.callLater(SILENT_SECONDS, self._tick)
         self._function()
 
     def stop(self) -> None:
