@@ -11,6 +11,7 @@ from typing import Any
 from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.interfaces import IDelayedCall
 from twisted.logger import Logger
+from twisted.python.failure import Failure
 
 from sockserv.errors import SockservError
 from sockserv.execution.grace import LAST_BYTES, SILENT_SECONDS
@@ -66,8 +67,6 @@ class Outflow:
     or because of `discard`.
     """
 
-    _log = Logger()
-
     def __init__(
         self,
         call: Call[Any],
@@ -97,7 +96,7 @@ class Outflow:
     async def finish(self, *, may_cut: Callable[[], bool]) -> None:
         """Send what is left when the tree has gone; `may_cut` says whether a caller that takes nothing is waited for."""
         if self._ended.is_known:
-            return
+            return await self._ended.wait()
         for flow in self._flows.values():
             flow.last_bytes = 0
         timer = _Ticks(self._call, lambda: self._look_after(may_cut()))
@@ -121,8 +120,8 @@ class Outflow:
         try:
             await self._forward(stream, flow)
         except Exception:
-            self._log.failure("output failed")
-            self.was_cut = True
+            # Nobody may take what has come for all that was written: the job fails with this.
+            self._ended.tell(Failure())
             flow.source.close()
         flow.has_ended = True
         if all(each.has_ended for each in self._flows.values()):

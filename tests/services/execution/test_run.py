@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import errno
+from typing import Any, cast
 
 import pytest
 
-from sockserv.errors import CallError
+from sockserv.errors import CallError, InternalError
 from sockserv.execution.errors import OutcomeUnknown, Refused
 from sockserv.services.execution.child import StartFailed
 from sockserv.testing.processes import ScriptedProcess, prints
@@ -207,6 +208,27 @@ class TestStreams:
             server.read(running)
             running.check("exited(0)")
             assert len(running.stdout) == 3_000_000
+
+
+class Broken:
+    """A source that cannot be read."""
+
+    async def read(self) -> bytes:
+        raise OSError(errno.EIO, "broken")
+
+    def close(self) -> None:
+        """It is."""
+
+
+def test_output_that_cannot_be_read_is_no_success() -> None:
+    async def break_it(process: ScriptedProcess) -> int:
+        process.child.stdout = cast(Any, Broken())
+        return 0
+
+    with LiveServer({"x": break_it}) as server:
+        running = server.run("x", max_seconds=5)
+        assert isinstance(running.failure, InternalError)
+        assert [type(failure) for failure in server.memory.take_failures()] == [OSError]
 
 
 class TestOutputLimit:
