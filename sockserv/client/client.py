@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Final, Generic, TypeVar, overload
 
 import attrs
 from msgspec import Raw
-from twisted.internet.defer import CancelledError, Deferred, fail
+from twisted.internet.defer import CancelledError, Deferred, fail, succeed
 from twisted.internet.interfaces import IReactorTime
 
 from sockserv.errors import GoodbyeCode, ReplyTooLarge, SockservError
@@ -190,13 +190,19 @@ class Client:
 
         Fires as soon as the server takes one more call, without waiting for it to answer.
         """
-        return Deferred.fromCoroutine(self._open(op, args, body, end, timeout_seconds))
-
-    async def _open(
-        self, op: str, args: Any, body: bytes, end: bool, timeout_seconds: float | None
-    ) -> OutgoingCall:
-        raw = NOTHING if args is None else encode_value(args)
-        return await self._peer.open(op, raw, body=body, end=end, timeout_seconds=timeout_seconds)
+        try:
+            raw = NOTHING if args is None else encode_value(args)
+            if self._can_open():
+                return succeed(
+                    self._peer.open_now(
+                        op, raw, body=body, end=end, timeout_seconds=timeout_seconds
+                    )
+                )
+        except Exception as error:
+            return fail(error)
+        return Deferred.fromCoroutine(
+            self._peer.open(op, raw, body=body, end=end, timeout_seconds=timeout_seconds)
+        )
 
     @contextmanager
     def together(self) -> Iterator[None]:
@@ -258,7 +264,7 @@ class _Collecting:
         self.done: Deferred[Reply[Any]] = Deferred(self._cancel)
         call.collect(self._take, self._end)
 
-    def _take(self, piece: bytes) -> None:
+    def _take(self, stream: int, piece: bytes) -> None:
         self._left -= len(piece)
         if self._left >= 0:
             self._pieces.append(piece)

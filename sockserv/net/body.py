@@ -42,7 +42,7 @@ class Body:
     _is_ended = False
     _failure: Exception | None = None
     _waiting: Deferred[None] | None = None
-    _sink: Callable[[bytes], None] | None = None
+    _sink: Callable[[int, bytes], None] | None = None
 
     def __init__(self, call: RunningCall) -> None:
         self._call = call
@@ -89,8 +89,8 @@ class Body:
             pieces.append(piece)
         return pieces[0] if len(pieces) == 1 else b"".join(pieces)
 
-    def pour(self, sink: Callable[[bytes], None]) -> None:
-        """Give each piece to `sink` as it comes, instead of keeping it for a reader.
+    def pour(self, sink: Callable[[int, bytes], None]) -> None:
+        """Give each piece to `sink` as it comes, with the number of its stream, instead of keeping it for a reader.
 
         For who takes everything at once anyway, before the first piece has come.
         """
@@ -144,7 +144,7 @@ class Body:
         if sink is not None:
             if sink is not _forget:
                 self._consume(len(piece))
-            sink(piece)
+            sink(stream, piece)
             return
         pieces = self._pieces
         if pieces is None:
@@ -198,5 +198,5 @@ class Body:
             waiting.callback(None)
 
 
-def _forget(piece: bytes) -> None:
+def _forget(stream: int, piece: bytes) -> None:
     """Where the pieces go that nobody reads."""

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from secrets import token_hex
 from typing import TYPE_CHECKING, Any, Final, TypeAlias, TypeVar
 
 import attrs
 import msgspec
 from twisted.internet.defer import Deferred
+from twisted.python.failure import Failure
 
+from sockserv.client.execution.collecting import Collecting, Completed
 from sockserv.client.execution.ending import check_complete, lost
 from sockserv.client.execution.errors import InvalidCommand, NotStarted
 from sockserv.client.execution.job import RemoteJob
@@ -25,7 +26,7 @@ if TYPE_CHECKING:
     from sockserv.client.client import Client
     from sockserv.net.calls import OutgoingCall
 
-__all__ = ["Completed", "Execution", "new_name"]
+__all__ = ["Execution", "new_name"]
 
 L = TypeVar("L")
 
@@ -33,15 +34,6 @@ AnyCommand: TypeAlias = Sequence[str] | Command
 """The words of a command, or these with all else that there is to say about how it is run."""
 
 _NAME_BYTES: Final = 6
-
-
-@attrs.frozen
-class Completed:
-    """A job that has ended: how, and what it has written."""
-
-    outcome: Outcome
-    stdout: bytes
-    stderr: bytes
 
 
 class Execution:
@@ -66,7 +58,15 @@ class Execution:
         `stdin` is all of its standard input; without it, write to the job's `stdin`, and close that. `job` is what to call it, 1 to
         64 letters, digits, `-` and `_`. When the connection ends, the server ends the job.
         """
-        return Deferred.fromCoroutine(self._run(_made(command), stdin, job))
+        name = job or new_name()
+        has_all = stdin is not None
+
+        def begun(call: OutgoingCall) -> RemoteJob:
+            return RemoteJob(self, call, name, has_all_input=has_all)
+
+        return self._open(
+            "exec.run", arguments_of(command, job=name), body=stdin or b"", end=has_all
+        ).addCallback(begun)
 
     def collect(
         self, command: AnyCommand, *, stdin: bytes = b"", max_bytes: int = DEFAULT_MAX_BYTES
@@ -75,35 +75,16 @@ class Execution:
 
         What it writes, on both streams together, is `max_bytes` at most: then the server kills it, and its outcome is
         `killed(output-limit)`. It is the outcome that tells whether it was a success; it may be `lost`, with what had come
-        before. Fails with what `RemoteJob.outcome` fails with, and with `ReplyTooLarge` if the server sends more all the same. Cancelling the Deferred ends the job.
+        before. Fails with what `RemoteJob.outcome` fails with, and with `ReplyTooLarge` if the server sends more all the same.
+        Cancelling the Deferred ends the job.
         """
-        return Deferred.fromCoroutine(self._collect(_made(command), stdin, max_bytes))
-
-    async def _run(
-        self,
-        command: Command,
-        stdin: bytes | None,
-        job: str | None = None,
-        max_bytes: int | None = None,
-    ) -> RemoteJob:
-        name = job or new_name()
-        has_all = stdin is not None
-        call = await self._open(
-            "exec.run", arguments_of(command, job=name), body=stdin or b"", end=has_all
+        name = new_name()
+        arguments = arguments_of(command, job=name)
+        limit = arguments.get("output_limit_bytes", max_bytes)
+        arguments["output_limit_bytes"] = min(limit, max_bytes)
+        return self._open("exec.run", arguments, body=stdin, end=True).addCallback(
+            lambda call: Collecting(call, name, max_bytes).done
         )
-        return RemoteJob(self, call, name, has_all_input=has_all, max_bytes=max_bytes)
-
-    async def _collect(self, command: Command, stdin: bytes, max_bytes: int) -> Completed:
-        limit = command.output_limit_bytes
-        if limit is None or limit > max_bytes:
-            command = attrs.evolve(command, output_limit_bytes=max_bytes)
-        job = await self._run(command, stdin, max_bytes=max_bytes)
-        try:
-            outcome = await job.wait_until_ended()
-            stdout, stderr = job.stdout.take_all(), job.stderr.take_all()
-        finally:
-            job.cancel()  # which means nothing to one that has ended
-        return Completed(outcome, stdout, stderr)
 
     # Jobs that are kept
 
@@ -125,7 +106,7 @@ class Execution:
         more = {"spool_bytes": spool_bytes, "expiry_seconds": expiry_seconds}
         given = {name: value for name, value in more.items() if value is not None}
         name = job or new_name()
-        arguments = arguments_of(_made(command), job=name, stdin=stdin, **given)
+        arguments = arguments_of(command, job=name, stdin=stdin, **given)
         return Deferred.fromCoroutine(self._start(arguments))
 
     async def _start(self, arguments: dict[str, Any]) -> Started:
@@ -150,7 +131,7 @@ class Execution:
         """Follow a kept job, running or not: its output from the offsets on, up to its end.
 
         With `stdin_offset` we write to its `stdin`, too: it is the number of bytes that the job was given before, 0 for a new one.
-        The job goes on when the connection ends. `identity` is whose job it is. The outcome fails with `JobNotFound`, `OutputGone`, `StandardInputBusy`.
+        The job goes on when the connection ends. The outcome fails with `JobNotFound`, `OutputGone`, `StandardInputBusy`.
         """
         arguments = _about(
             job,
@@ -161,10 +142,10 @@ class Execution:
             stdin_offset=stdin_offset or 0,
         )
 
-        async def attach() -> RemoteJob:
+        def begun(call: OutgoingCall) -> RemoteJob:
             return RemoteJob(
                 self,
-                await self._open("exec.attach", arguments, end=stdin_offset is None),
+                call,
                 job,
                 has_all_input=stdin_offset is None,
                 stdout_offset=stdout_offset,
@@ -173,7 +154,7 @@ class Execution:
                 is_kept=True,
             )
 
-        return Deferred.fromCoroutine(attach())
+        return self._open("exec.attach", arguments, end=stdin_offset is None).addCallback(begun)
 
     def remove(self, job: str, *, identity: str | None = None) -> Deferred[None]:
         """Have the server forget a kept job that has ended, with its output. Fails with `JobRunning`, `JobNotFound`."""
@@ -210,7 +191,7 @@ class Execution:
 
     def explain(self, command: AnyCommand, *, identity: str | None = None) -> Deferred[Explanation]:
         """What would become of a command; `identity` is who would run it, if not we, which needs the permission `admin`."""
-        arguments = arguments_of(_made(command)) | ({"identity": identity} if identity else {})
+        arguments = arguments_of(command) | ({"identity": identity} if identity else {})
         return Deferred.fromCoroutine(self._ask("exec.explain", arguments, Explanation))
 
     def commands(self) -> Deferred[list[CommandUsage]]:
@@ -234,32 +215,32 @@ class Execution:
         return outcome
 
     async def _ask(self, op: str, arguments: dict[str, Any], kind: Any) -> Any:
-        with _explaining():
-            reply = await self._client.call(op, arguments, result=kind)
+        asking = self._client.call(op, arguments, result=kind)
+        reply = await asking.addErrback(_explained)
         if kind is Any:
             return None
         if reply.result is None:
             raise UnexpectedResult(f"{op} was answered without a result")
         return reply.result
 
-    async def _open(
+    def _open(
         self, op: str, arguments: dict[str, Any], *, body: bytes = b"", end: bool
-    ) -> OutgoingCall:
-        with _explaining():
-            return await self._client.open(op, arguments, body=body, end=end)
+    ) -> Deferred[OutgoingCall]:
+        return self._client.open(op, arguments, body=body, end=end).addErrback(_explained)
 
 
-@contextmanager
-def _explaining() -> Iterator[None]:
+def _explained(failure: Failure) -> Any:
     """Says of a command that cannot be sent what is wrong with it."""
-    try:
-        yield
-    except UnicodeEncodeError as error:
-        raise InvalidCommand(f"{error.object!r} cannot be sent: it is no text in UTF-8") from None
-    except MessageTooLarge as error:
-        raise InvalidCommand(
-            f"the command is too long: what is large is to be its standard input ({error})"
-        ) from None
+    match failure.value:
+        case UnicodeEncodeError() as error:
+            raise InvalidCommand(
+                f"{error.object!r} cannot be sent: it is no text in UTF-8"
+            ) from None
+        case MessageTooLarge() as error:
+            raise InvalidCommand(
+                f"the command is too long: what is large is to be its standard input ({error})"
+            ) from None
+    return failure
 
 
 def new_name() -> str:
@@ -267,31 +248,32 @@ def new_name() -> str:
     return token_hex(_NAME_BYTES)
 
 
-def arguments_of(command: Command, **more: Any) -> dict[str, Any]:
-    """A command as the arguments of an operation, without what goes without saying."""
-    if not all(isinstance(word, str) for word in command.argv):
-        raise TypeError(f"the words of a command are text, and not all of {command.argv!r} are")
-    given = {
-        field.name: value
-        for field, default in _DEFAULTS
-        if (value := getattr(command, field.name)) != default
-    }
+def arguments_of(command: AnyCommand, **more: Any) -> dict[str, Any]:
+    """A command as the arguments of an operation, without what goes without saying. Raises `TypeError` for what is none."""
+    if isinstance(command, str | bytes):
+        raise TypeError(
+            "a command is a list of words; text for a shell is Command(argv=(text,), shell=True)"
+        )
+    if isinstance(command, Command):
+        given = {
+            name: value
+            for name, default in _DEFAULTS
+            if (value := getattr(command, name)) != default
+        }
+        words: Sequence[str] = command.argv
+    else:
+        words = tuple(command)
+        given = {"argv": words}
+    if not all(isinstance(word, str) for word in words):
+        raise TypeError(f"the words of a command are text, and not all of {words!r} are")
     return given | more
 
 
-_DEFAULTS: Final = tuple((field, getattr(Command(), field.name)) for field in attrs.fields(Command))
+_DEFAULTS: Final = tuple(
+    (field.name, getattr(Command(), field.name)) for field in attrs.fields(Command)
+)
 
 
 def _about(job: str, identity: str | None, **more: Any) -> dict[str, Any]:
     """The arguments of an operation about a job."""
     return {"job": job} | ({} if identity is None else {"identity": identity}) | more
-
-
-def _made(command: AnyCommand) -> Command:
-    if isinstance(command, Command):
-        return command
-    if isinstance(command, str | bytes):
-        raise TypeError(
-            "a command is a list of words; text for a shell is Command(argv=(text,), shell=True)"
-        )
-    return Command(argv=tuple(command))

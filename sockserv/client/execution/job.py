@@ -4,18 +4,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-import attrs
 from twisted.internet.defer import Deferred
 
-from sockserv.client.execution.ending import check_complete, check_whole, lost, outcome_of
+from sockserv.client.execution.ending import ended_by, settled
 from sockserv.client.execution.output import JobOutput
-from sockserv.errors import (
-    CallEnded,
-    ReplyTooLarge,
-    SockservError,
-    Unavailable,
-    UnexpectedResult,
-)
+from sockserv.errors import CallEnded, UnexpectedResult
 from sockserv.execution.arguments import STANDARD_ERROR, STANDARD_OUTPUT
 from sockserv.execution.errors import OutcomeUnknown
 from sockserv.execution.outcome import Outcome, OutcomeKind
@@ -56,8 +49,7 @@ class JobInput:
 class RemoteJob:
     """A job that was run, or attached to.
 
-    `execution` and `call` are what it is made of; with `max_bytes` what it writes is collected, and no more than that. `name`
-    is what it is called at the server, `stdin` what it reads, `stdout` and `stderr` what it writes: with a terminal,
+    `name` is what it is called at the server, `stdin` what it reads, `stdout` and `stderr` what it writes: with a terminal,
     everything comes by `stdout`. The job waits for whoever reads these: read both at the same time, or `close` what you do not
     want.
     """
@@ -73,17 +65,13 @@ class RemoteJob:
         stderr_offset: int = 0,
         identity: str | None = None,
         is_kept: bool = False,
-        max_bytes: int | None = None,
     ) -> None:
         self._execution = execution
         self._call = call
         self.name = name
         self.stdin = JobInput(call, is_closed=has_all_input)
-        # What is collected is read at the end, and has a bound in all.
-        unread = MAX_UNREAD_BYTES if max_bytes is None else max_bytes
-        self.stdout = JobOutput(max_unread_bytes=unread)
-        self.stderr = JobOutput(max_unread_bytes=unread)
-        self._max_bytes = max_bytes
+        self.stdout = JobOutput(max_unread_bytes=MAX_UNREAD_BYTES)
+        self.stderr = JobOutput(max_unread_bytes=MAX_UNREAD_BYTES)
         self._stdout_offset = stdout_offset
         self._stderr_offset = stderr_offset
         self._identity = identity
@@ -106,7 +94,7 @@ class RemoteJob:
         """
         self.stdout.discard_unclaimed()
         self.stderr.discard_unclaimed()
-        return Deferred.fromCoroutine(self.wait_until_ended())
+        return Deferred.fromCoroutine(self._outcome())
 
     def signal(self, signal: str) -> Deferred[None]:
         """Send a signal, such as `INT`, to all processes of the job. Fails with `JobNotFound` when it has ended."""
@@ -129,10 +117,7 @@ class RemoteJob:
         self.stdout.close()
         self.stderr.close()
 
-    # For the one who collects
-
-    async def wait_until_ended(self) -> Outcome:
-        """The outcome, without a word about who reads the output."""
+    async def _outcome(self) -> Outcome:
         while self._ended is None:
             waiting: Deferred[None] = Deferred()
             self._waiting.append(waiting)
@@ -146,10 +131,8 @@ class RemoteJob:
         failure: Exception | None = None
         try:
             ended: Outcome | Exception = await self._follow()
-        except SockservError as error:
-            ended, failure = self._made_of(error), error
         except Exception as error:
-            ended = failure = error
+            ended, failure = self._made_of(error), error
         if isinstance(ended, Outcome):
             if ended.kind is OutcomeKind.REFUSED:
                 failure = None
@@ -174,35 +157,20 @@ class RemoteJob:
                 self._call.cancel()
                 raise UnexpectedResult(f"the job {self.name} writes to a stream {stream}")
             output.feed(piece)
-            if self._max_bytes is not None:
-                self._keep_to(self._max_bytes)
             if not output.has_room:
                 await output.room()
-        outcome: Outcome = await self._call.result(Outcome)
-        check_complete(outcome)
-        check_whole(
-            outcome,
-            stdout_bytes=self._stdout_offset + self.stdout.received_bytes,
-            stderr_bytes=self._stderr_offset + self.stderr.received_bytes,
-        )
-        return outcome
+        return settled(await self._call.result(Outcome), **self._bytes())
 
-    def _keep_to(self, max_bytes: int) -> None:
-        if self.stdout.received_bytes + self.stderr.received_bytes > max_bytes:
-            self._call.cancel()
-            raise ReplyTooLarge(f"the job {self.name} has written more than {max_bytes} bytes")
-
-    def _made_of(self, error: SockservError) -> Outcome | SockservError:
+    def _made_of(self, error: Exception) -> Outcome | Exception:
         """What the end of the call with an error is for the job."""
-        if isinstance(error, Unavailable) and self._is_kept:
-            # The server stops, and the job goes on.
-            outcome: Outcome | None = lost(self.name, error)
-        else:
-            outcome = outcome_of(error, self.name)
-        if outcome is None:
-            return error
-        return attrs.evolve(
-            outcome,
-            stdout_bytes=self._stdout_offset + self.stdout.received_bytes,
-            stderr_bytes=self._stderr_offset + self.stderr.received_bytes,
-        )
+        try:
+            return ended_by(error, self.name, is_kept=self._is_kept, **self._bytes())
+        except Exception as no_end:
+            return no_end
+
+    def _bytes(self) -> dict[str, int]:
+        """How much there is by now of each stream, from its beginning on."""
+        return {
+            "stdout_bytes": self._stdout_offset + self.stdout.received_bytes,
+            "stderr_bytes": self._stderr_offset + self.stderr.received_bytes,
+        }

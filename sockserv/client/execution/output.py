@@ -118,13 +118,6 @@ class JobOutput:
         self._failure = self._failure or failure
         self._wake()
 
-    def take_all(self) -> bytes:
-        """All that has come and was not read."""
-        self._is_claimed = True
-        whole = b"".join(self._pieces)
-        self._clear()
-        return whole
-
     def _clear(self) -> None:
         self._pieces.clear()
         self._unread_bytes = 0
