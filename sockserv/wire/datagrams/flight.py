@@ -23,6 +23,10 @@ from sockserv.wire.datagrams.timing import CongestionWindow, RoundTrip
 
 __all__ = ["Flight"]
 
+# To look a member up in its enum is slow where it is done for each message.
+_SENT: Final = DeliveryState.SENT
+_ACKNOWLEDGED: Final = DeliveryState.ACKNOWLEDGED
+
 _JITTER: Final = 0.25
 """By how much of itself a wait is longer at most, so that those who wait do not all ask at once."""
 
@@ -172,7 +176,7 @@ class Flight:
         self.window.on_lost(sent.sent_at, now)
         for message in sent.messages:
             message.copies -= 1
-            if not message.copies and message.state is DeliveryState.SENT:
+            if not message.copies and message.state is _SENT:
                 self.again.append(message)
 
     def next_timeout(self) -> float | None:
@@ -214,7 +218,7 @@ class Flight:
         found: dict[int, OutgoingMessage] = {}
         for sent in self._in_flight.values():
             for message in sent.messages:
-                if message.state is not DeliveryState.SENT or message.position in found:
+                if message.state is not _SENT or message.position in found:
                     continue
                 room_bytes -= message.size_bytes
                 if room_bytes < 0:
@@ -225,6 +229,6 @@ class Flight:
 
 def _take_arrived(sent: _Sent, arrived: list[OutgoingMessage]) -> None:
     for message in sent.messages:
-        if message.state is DeliveryState.SENT:
-            message.state = DeliveryState.ACKNOWLEDGED
+        if message.state is _SENT:
+            message.state = _ACKNOWLEDGED
             arrived.append(message)

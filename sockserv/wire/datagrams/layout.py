@@ -90,6 +90,10 @@ class Part(IntEnum):
     MESSAGE = 5
 
 
+# To look a member up in its enum takes as long as reading a small part.
+_PADDING, _PING, _ACKNOWLEDGEMENT, _CHALLENGE, _RESPONSE, _A_MESSAGE = map(int, Part)
+
+
 class Ack(msgspec.Struct, frozen=True, gc=False):
     """What has arrived: the datagram `largest`, and `largest - i` for each bit `i` that is set in `bits`.
 
@@ -118,7 +122,7 @@ class Content(msgspec.Struct):
 
 def message_part(stream: int, number: int, body: bytes) -> bytes:
     """A message as part of a content."""
-    return _MESSAGE.pack(Part.MESSAGE, stream, number, len(body)) + body
+    return _MESSAGE.pack(_A_MESSAGE, stream, number, len(body)) + body
 
 
 def ack_part(ack: Ack) -> bytes:
@@ -126,7 +130,7 @@ def ack_part(ack: Ack) -> bytes:
     bits = ack.bits >> 1
     size = (bits.bit_length() + 7) // 8
     delay = min(_MAX_DELAY, max(0, int(ack.delay_seconds * _DELAY_UNITS)))
-    return _ACK.pack(Part.ACK, ack.largest, delay, size) + bits.to_bytes(size, "little")
+    return _ACK.pack(_ACKNOWLEDGEMENT, ack.largest, delay, size) + bits.to_bytes(size, "little")
 
 
 def decode_content(data: bytes) -> Content:
@@ -136,10 +140,10 @@ def decode_content(data: bytes) -> Content:
     size = len(data)
     offset = 0
     while offset < size:
-        if data[offset] != 5:  # Part.MESSAGE; as a literal, because most parts are messages
+        if data[offset] != _A_MESSAGE:
             offset = _decode_other(data, offset, content)
             continue
-        start = offset + 11  # MESSAGE_HEADER_BYTES
+        start = offset + MESSAGE_HEADER_BYTES
         if start > size:
             raise DatagramDropped(DropReason.MALFORMED)
         _, stream, number, length = _MESSAGE.unpack_from(data, offset)
@@ -154,19 +158,19 @@ def _decode_other(data: bytes, offset: int, content: Content) -> int:
     """Read a part that is no message; returns where the next one begins."""
     kind = data[offset]
     end = offset + 1
-    if kind == Part.PING:
+    if kind == _ACKNOWLEDGEMENT and content.ack is None:
+        return _decode_ack(data, offset, content)
+    if kind == _PING:
         content.is_ping = True
         return end
-    if kind == Part.ACK and content.ack is None:
-        return _decode_ack(data, offset, content)
     token = data[end : end + TOKEN_BYTES]
-    if kind == Part.CHALLENGE and content.challenge is None and len(token) == TOKEN_BYTES:
+    if kind == _CHALLENGE and content.challenge is None and len(token) == TOKEN_BYTES:
         content.challenge = token
         return end + TOKEN_BYTES
-    if kind == Part.RESPONSE and content.response is None and len(token) == TOKEN_BYTES:
+    if kind == _RESPONSE and content.response is None and len(token) == TOKEN_BYTES:
         content.response = token
         return end + TOKEN_BYTES
-    if kind == Part.PADDING and not any(data[end:]):
+    if kind == _PADDING and not any(data[end:]):
         return len(data)
     raise DatagramDropped(DropReason.MALFORMED)
 

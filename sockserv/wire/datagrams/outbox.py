@@ -24,6 +24,9 @@ __all__ = ["MAX_NUMBER", "MAX_STREAM", "Outbox"]
 MAX_STREAM: Final = 2**32 - 1
 MAX_NUMBER: Final = 2**32 - 1
 
+_SENT: Final = DeliveryState.SENT
+"""As in `flight`."""
+
 
 class Outbox:
     """Messages in their order; `again` are those that were lost, which go first.
@@ -125,7 +128,7 @@ class Outbox:
         """Take what was lost, but for what has come late; returns the room that is left, below 0 if that is none."""
         count = 0
         for message in self._again:
-            if message.state is DeliveryState.SENT:
+            if message.state is _SENT:
                 room_bytes -= message.size_bytes
                 if room_bytes < 0:
                     break
@@ -145,7 +148,7 @@ class Outbox:
             self.is_worn_out = True
             return False
         self._numbers[message.stream] = message.number = number
-        message.state = DeliveryState.SENT
+        message.state = _SENT
         message.position = position
         message.sent_at = now
         self._next_position = position + 1
@@ -158,7 +161,7 @@ class Outbox:
         self._waiting_bytes -= len(message.body)
         count = 0
         for sent in self._order:
-            if sent.state is DeliveryState.SENT:
+            if sent.state is _SENT:
                 break
             count += 1
         if count:
@@ -185,7 +188,7 @@ class Outbox:
 
     def give_up(self) -> list[OutgoingMessage]:
         """Give up all messages: those that were sent first, each kind in its order."""
-        sent = [m for m in self._order if m.state is DeliveryState.SENT]
+        sent = [m for m in self._order if m.state is _SENT]
         given_up = [self._give_up(message) for message in (*sent, *self._queue)]
         self._order.clear()
         self._again.clear()

@@ -38,6 +38,7 @@ _cipher_of = lru_cache(256)(AESGCM)
 """A cipher has 2.5 KiB and takes a microsecond to make: those sessions have one that are busy."""
 
 _NONCE_PREFIX: Final = bytes(4)
+_HEADER_BYTES: Final = HEADER.size
 _COUNTER_OFFSET: Final = HEADER.size - 8
 
 
@@ -147,12 +148,12 @@ class Opener:
 
     def open(self, datagram: bytes) -> bytes:
         """The content of a datagram that `counter_of` let through; raises `DatagramDropped` if it was not sealed by the peer."""
-        header = datagram[: HEADER.size]
+        header = datagram[:_HEADER_BYTES]
         if self._key is None:
-            return datagram[HEADER.size :]
+            return datagram[_HEADER_BYTES:]
         try:
             return _cipher_of(self._key).decrypt(
-                _NONCE_PREFIX + header[_COUNTER_OFFSET:], datagram[HEADER.size :], header
+                _NONCE_PREFIX + header[_COUNTER_OFFSET:], datagram[_HEADER_BYTES:], header
             )
         except InvalidTag:
             raise DatagramDropped(DropReason.FORGED) from None
