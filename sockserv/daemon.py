@@ -217,7 +217,7 @@ class Daemon(Service):
     ) -> Dialects | None:
         """Speak the dialects that the settings name. Raises what ends the start, after which `undo` closes what was opened."""
         settings = self._settings.classic
-        if not settings.endpoints:
+        if not settings.endpoints and settings.chat is None:
             return None
         # Imported late: a daemon without any needs none of it, which is most of a client.
         from sockserv.dialects import Dialects

@@ -3,35 +3,42 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from ipaddress import IPv4Address, IPv6Address
 from pathlib import Path
 from typing import Any
 
 from twisted.internet.defer import Deferred, fail, gatherResults, maybeDeferred
 from twisted.internet.endpoints import serverFromString
+from twisted.internet.error import CannotListenError
 from twisted.internet.interfaces import IListeningPort
 from twisted.logger import Logger
 
+from sockserv.classic.chat import Guests
 from sockserv.classic.conversation import Conversation, Hangup
 from sockserv.classic.echo import echo
 from sockserv.classic.execute import Commands, json_heading, low_heading
 from sockserv.classic.inside import connect_inside
 from sockserv.classic.put import Uploads
 from sockserv.classic.serving import ClassicFactory, Conduct
+from sockserv.classic.settings import ClassicSettings, Dialect
 from sockserv.client import Client
-from sockserv.endpoints import Endpoint, TcpEndpoint
+from sockserv.endpoints import Endpoint, TcpEndpoint, UdpEndpoint
 from sockserv.errors import ConfigError
-from sockserv.listening import Listeners
+from sockserv.listening import ListenError, Listeners
 from sockserv.net.threads import pool_of
 from sockserv.server import Server
 from sockserv.server.origins import origin_of
-from sockserv.settings import ClassicSettings, Dialect
 from sockserv.trust.identities import Identity, Login
-from sockserv.trust.store import CLASSIC
+from sockserv.trust.origin import Origin
+from sockserv.trust.store import GUEST
 
 __all__ = ["Dialects"]
 
 _NOBODY = "classic"
 """What an echo is called on whose behalf nobody was named."""
+
+_MAX_PACKET_BYTES = 65_536
+"""Twisted cuts what is longer, and says nothing."""
 
 
 class Dialects:
@@ -57,7 +64,8 @@ class Dialects:
         self._directory = directory
         self._identity_of = identity_of
         self._factories: list[ClassicFactory] = []
-        self._ports: list[IListeningPort] = []
+        self._ports: list[Any] = []
+        self._guests: Guests | None = None
 
     def open(self) -> None:
         """Listen. Raises `ListenError`, and `ConfigError` when there is no such identity; what listens by then is for `stop_listening`."""
@@ -67,6 +75,30 @@ class Dialects:
                     f"there is no identity {self._settings.identity!r}, on whose behalf {dialect} would be spoken"
                 )
             self._open(dialect, endpoint)
+        if self._settings.chat is not None:
+            self._open_chat(self._settings.chat)
+
+    def _open_chat(self, endpoint: UdpEndpoint) -> None:
+        room = self._settings.room
+
+        def connect(name: str, address: tuple[str, int]) -> Deferred[Client]:
+            login = Login(GUEST, Dialect.CHAT)
+            identity = Identity(name, frozenset({"chat"}), chat=(room,), login=login)
+            factory = self._server.factory_for(identity, Origin(*address))
+            return connect_inside(self._reactor, factory)
+
+        self._guests = Guests(self._reactor, room, connect)
+        host = str(endpoint.interface)
+        try:
+            port = self._reactor.listenUDP(
+                endpoint.port, self._guests, interface=host, maxPacketSize=_MAX_PACKET_BYTES
+            )
+        except CannotListenError as error:
+            raise ListenError(
+                f"cannot listen on udp:{endpoint.port}:interface={host}: {error.socketError}"
+            ) from error
+        self._ports.append(port)
+        self._say_where(Dialect.CHAT, f"udp://{host}:{port.getHost().port}", endpoint.interface)
 
     def stop_listening(self) -> Deferred[Any]:
         """Let nobody new in; fires when nobody listens. Who is there goes on, for as long as the server serves them."""
@@ -77,6 +109,8 @@ class Dialects:
         """Cut all connections."""
         for factory in self._factories:
             factory.close()
+        if self._guests is not None:
+            self._guests.close()
 
     def _open(self, dialect: Dialect, endpoint: Endpoint) -> None:
         def connect(conversation: Conversation) -> Deferred[Client]:
@@ -97,14 +131,20 @@ class Dialects:
         )
         listeners.open([endpoint])
         (address,) = listeners.addresses
+        interface = endpoint.interface if isinstance(endpoint, TcpEndpoint) else None
+        self._say_where(dialect, address, interface)
+
+    def _say_where(
+        self, dialect: Dialect, address: str, interface: IPv4Address | IPv6Address | None
+    ) -> None:
         self._log.info(
             "speaks the classic {dialect} on {address}", dialect=dialect, address=address
         )
-        if isinstance(endpoint, TcpEndpoint) and not endpoint.interface.is_loopback:
+        if interface is not None and not interface.is_loopback:
             self._log.warn(
                 "whoever reaches {address} is {who}, without any login, and nothing there is encrypted",
                 address=address,
-                who=self._settings.identity or "somebody",
+                who="a guest" if dialect.is_for_guests else self._settings.identity,
             )
 
     def _listens(self, port: IListeningPort) -> IListeningPort:
@@ -114,7 +154,7 @@ class Dialects:
     def _identity(self, dialect: Dialect) -> Identity | None:
         name = self._settings.identity
         if name is None:
-            return Identity(_NOBODY, frozenset({"echo"}), login=Login(CLASSIC, dialect))
+            return Identity(_NOBODY, frozenset({"echo"}), login=Login(GUEST, dialect))
         return self._identity_of(name, dialect)
 
     def _conduct_of(self, dialect: Dialect) -> Conduct:
@@ -124,7 +164,7 @@ class Dialects:
                 return echo
             case Dialect.PUT:
                 return Uploads(overwrite=settings.overwrite)
-            case Dialect.EXEC | Dialect.EXEC_LOW:
+            case _:
                 return Commands(
                     heading=json_heading if dialect is Dialect.EXEC else low_heading,
                     encoding=settings.encoding,

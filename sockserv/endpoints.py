@@ -31,8 +31,10 @@ __all__ = [
     "Endpoint",
     "TcpEndpoint",
     "TlsEndpoint",
+    "UdpEndpoint",
     "UnixEndpoint",
     "parse_endpoint",
+    "parse_udp_endpoint",
 ]
 
 DEFAULT_ENDPOINT = f"tcp:{DEFAULT_PORT}:interface=127.0.0.1"
@@ -59,6 +61,7 @@ _PARAMETERS = {
     "unix": ("address", "mode", "backlog", "lockfile"),
     "tls": _TLS_PARAMETERS,
     "ssl": _TLS_PARAMETERS,
+    "udp": ("port", "interface"),
 }
 _CLIENTS = {"optional": False, "required": True}
 
@@ -141,6 +144,32 @@ class TlsEndpoint:
 Endpoint = TcpEndpoint | UnixEndpoint | TlsEndpoint
 
 
+@attrs.frozen(kw_only=True)
+class UdpEndpoint:
+    """A UDP port; port 0 lets the system choose one."""
+
+    port: int
+    interface: IPv4Address | IPv6Address
+
+
+def parse_udp_endpoint(text: str, *, may_be_open: bool = False) -> UdpEndpoint:
+    """The endpoint that `text` describes: `udp:PORT:interface=ADDRESS`, on loopback without an interface.
+
+    Raises `ConfigError` that begins with `text`, as for an address that is not loopback, unless it `may_be_open`.
+    """
+    try:
+        kind, arguments = _arguments(text)
+        if kind != "udp":
+            raise ValueError("expected udp:PORT:interface=127.0.0.1")
+        interface = ip_address(arguments.get("interface") or "127.0.0.1")
+        if not interface.is_loopback and not may_be_open:
+            raise ValueError(f"{interface} is not loopback, and nothing would be encrypted")
+        port = _number("the port", arguments.get("port", ""), 0, 65_535)
+        return UdpEndpoint(port=port, interface=interface)
+    except ValueError as error:
+        raise ConfigError(f"{text}: {error}") from None
+
+
 def parse_endpoint(text: str, *, base: Path, may_be_open: bool = False) -> Endpoint:
     """The endpoint that `text` describes; relative paths in it count from `base`.
 
@@ -159,6 +188,10 @@ def parse_endpoint(text: str, *, base: Path, may_be_open: bool = False) -> Endpo
         )
         if kind == "unix":
             return _unix(arguments, backlog, base)
+        if kind == "udp":
+            raise ValueError(
+                "calls do not go over UDP; write tcp: or unix:, or an address and a port"
+            )
         if kind in ("tls", "ssl"):
             return _tls(arguments, backlog, base)
         return _tcp(kind, arguments, backlog, may_be_open=may_be_open)

@@ -26,10 +26,8 @@ A relative path in the file counts from the file's folder. For the state directo
 
 from __future__ import annotations
 
-import codecs
 import os
 from collections.abc import Mapping, Sequence
-from enum import StrEnum
 from functools import cache
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar, get_type_hints
@@ -38,7 +36,14 @@ import attrs
 import msgspec
 from msgspec import UNSET, UnsetType
 
-from sockserv.endpoints import DEFAULT_ENDPOINT, Endpoint, TlsEndpoint, parse_endpoint
+from sockserv.classic.settings import (
+    ClassicSettings,
+    Dialect,
+    check_classic,
+    classic_endpoints,
+    classic_settings,
+)
+from sockserv.endpoints import DEFAULT_ENDPOINT, Endpoint, parse_endpoint, parse_udp_endpoint
 from sockserv.errors import ConfigError
 from sockserv.limits import ChatLimits, ExecutionLimits, KeptLimits, Limits
 from sockserv.state import ENVIRONMENT_VARIABLE, StateDirectory
@@ -46,8 +51,6 @@ from sockserv.tables import converted
 
 __all__ = [
     "AuditSettings",
-    "ClassicSettings",
-    "Dialect",
     "FilesSettings",
     "Settings",
     "load",
@@ -97,43 +100,6 @@ class FilesSettings:
     """What is left of an upload that broke off is removed when nobody has gone on with it for so long."""
 
 
-class Dialect(StrEnum):
-    """The wire formats of the old tutorial, as the settings call them."""
-
-    ECHO = "echo"
-    EXEC_LOW = "exec_low"
-    EXEC = "exec"
-    PUT = "put"
-
-    @property
-    def needs_identity(self) -> bool:
-        """Whether somebody has to be named on whose behalf it is spoken."""
-        return self is not Dialect.ECHO
-
-
-@attrs.frozen(kw_only=True)
-class ClassicSettings:
-    """Which of the tutorial's wire formats are spoken, and how. Whoever reaches an endpoint needs no login there."""
-
-    endpoints: Mapping[Dialect, Endpoint] = attrs.field(factory=dict)
-    """What is listened on; without any, nothing."""
-
-    identity: str | None = None
-    """On whose behalf commands are run and files stored."""
-
-    encoding: str = "gbk"
-    """How the text of commands is written."""
-
-    transcode: bool = False
-    """Whether what commands write is translated from UTF-8 to that."""
-
-    overwrite: bool = True
-    """Whether an upload replaces a file of the same name."""
-
-    allow_remote: bool = False
-    """Whether an endpoint may be reached from other machines, although nothing protects it."""
-
-
 @attrs.frozen(kw_only=True)
 class Settings:
     """Everything that somebody can set about a daemon, checked."""
@@ -147,20 +113,6 @@ class Settings:
     kept: KeptLimits = attrs.field(factory=KeptLimits)
     chat: ChatLimits = attrs.field(factory=ChatLimits)
     classic: ClassicSettings = attrs.field(factory=ClassicSettings)
-
-
-class _ClassicTable(msgspec.Struct, forbid_unknown_fields=True):
-    """What the settings file says of the dialects."""
-
-    echo: str | UnsetType = UNSET
-    exec_low: str | UnsetType = UNSET
-    exec: str | UnsetType = UNSET
-    put: str | UnsetType = UNSET
-    identity: str | UnsetType = UNSET
-    encoding: str | UnsetType = UNSET
-    transcode: bool | UnsetType = UNSET
-    overwrite: bool | UnsetType = UNSET
-    allow_remote: bool | UnsetType = UNSET
 
 
 class _File(msgspec.Struct, forbid_unknown_fields=True):
@@ -184,6 +136,7 @@ def load(
     state: str | None = None,
     root: str | None = None,
     classic: Mapping[Dialect, str] | None = None,
+    classic_chat: str | None = None,
     classic_identity: str | None = None,
     environ: Mapping[str, str],
 ) -> Settings:
@@ -208,18 +161,22 @@ def load(
         settings = attrs.evolve(settings, files=attrs.evolve(settings.files, root=folder))
     spoken = settings.classic
     if classic:
-        endpoints = _classic_endpoints(classic, Path.cwd(), may_be_open=spoken.allow_remote)
+        endpoints = classic_endpoints(classic, Path.cwd(), may_be_open=spoken.allow_remote)
         spoken = attrs.evolve(spoken, endpoints={**spoken.endpoints, **endpoints})
+    if classic_chat is not None:
+        spoken = attrs.evolve(
+            spoken, chat=parse_udp_endpoint(classic_chat, may_be_open=spoken.allow_remote)
+        )
     if classic_identity is not None:
         spoken = attrs.evolve(spoken, identity=classic_identity)
-    _check_classic(spoken)
+    check_classic(spoken)
     return attrs.evolve(settings, classic=spoken)
 
 
 def load_file(path: Path) -> Settings:
     """The settings that the file alone makes, for looking at them. Raises what `load` raises."""
     settings = _from_file(path, environ={})
-    _check_classic(settings.classic)
+    check_classic(settings.classic)
     return settings
 
 
@@ -288,53 +245,8 @@ def _settings(content: dict[str, Any], *, base: Path, environ: Mapping[str, str]
     if file.chat is not UNSET:
         settings = attrs.evolve(settings, chat=_from_table(file.chat, ChatLimits, where="chat"))
     if file.classic is not UNSET:
-        settings = attrs.evolve(settings, classic=_classic(file.classic, base))
+        settings = attrs.evolve(settings, classic=classic_settings(file.classic, base))
     return settings
-
-
-def _classic(content: dict[str, Any], base: Path) -> ClassicSettings:
-    """What the table says. Raises `ValueError` or `ConfigError` that names the field."""
-    table = converted(content, _ClassicTable, where="classic.")
-    given = {
-        name: value for name, value in msgspec.structs.asdict(table).items() if value is not UNSET
-    }
-    texts = {dialect: given.pop(dialect) for dialect in Dialect if dialect in given}
-    if "encoding" in given:
-        try:
-            codecs.lookup(given["encoding"])
-        except LookupError as error:
-            raise ValueError(f"classic.encoding: {error}") from error
-    try:
-        endpoints = _classic_endpoints(texts, base, may_be_open=given.get("allow_remote", False))
-    except ConfigError as error:
-        raise ConfigError(f"classic.{error}") from error
-    return ClassicSettings(endpoints=endpoints, **given)
-
-
-def _classic_endpoints(
-    texts: Mapping[Dialect, str], base: Path, *, may_be_open: bool
-) -> dict[Dialect, Endpoint]:
-    endpoints: dict[Dialect, Endpoint] = {}
-    for dialect, text in texts.items():
-        try:
-            endpoint = parse_endpoint(text, base=base, may_be_open=may_be_open)
-        except ConfigError as error:
-            raise ConfigError(f"{dialect}: {error}") from error
-        if isinstance(endpoint, TlsEndpoint):
-            raise ConfigError(
-                f"{dialect}: {text}: the tutorial's clients know no TLS; write tcp:PORT:interface=127.0.0.1"
-            )
-        endpoints[dialect] = endpoint
-    return endpoints
-
-
-def _check_classic(classic: ClassicSettings) -> None:
-    for dialect in classic.endpoints:
-        if dialect.needs_identity and classic.identity is None:
-            raise ConfigError(
-                f"the classic dialect {dialect} needs somebody on whose behalf it is spoken: "
-                "--classic-identity NAME, or identity in [classic]"
-            )
 
 
 def _folder(path: Path, *, base: Path, what: str) -> Path:

@@ -23,9 +23,10 @@ from twisted.logger import Logger
 from twisted.python import usage
 
 from sockserv import __version__
+from sockserv.classic.settings import Dialect
 from sockserv.endpoints import DEFAULT_ENDPOINT
 from sockserv.errors import LocalError
-from sockserv.settings import Dialect, Settings, load
+from sockserv.settings import Settings, load
 
 __all__ = ["OneLineService", "Options", "client_command", "makeService"]
 
@@ -89,6 +90,7 @@ class Options(usage.Options, AuthOptionMixin):
         ],
         ["classic-exec", None, None, "Speak the tutorial's exec, with a header in JSON."],
         ["classic-put", None, None, "Speak the tutorial's upload on this endpoint."],
+        ["classic-chat", None, None, "Let the tutorial's chat clients in as guests: udp:PORT."],
         ["classic-identity", None, None, "Who runs the commands and stores the files of these."],
     ]
 
@@ -141,8 +143,10 @@ class Options(usage.Options, AuthOptionMixin):
                 classic={
                     dialect: endpoint
                     for dialect in Dialect
-                    if (endpoint := self[f"classic-{dialect.replace('_', '-')}"]) is not None
+                    if dialect is not Dialect.CHAT
+                    and (endpoint := self[f"classic-{dialect.replace('_', '-')}"]) is not None
                 },
+                classic_chat=self["classic-chat"],
                 classic_identity=self["classic-identity"],
                 environ=os.environ,
             )

@@ -49,10 +49,10 @@ MAY_IMPORT: dict[str, set[str]] = {
     "endpoints": {"urls"},
     "machine": set(),
     "listening": {"tls", "endpoints", "urls", "machine"},
-    "settings": {"endpoints", "state", "tables"},
+    "settings": {"endpoints", "state", "tables", "classic"},
     "state": {"atomic"},
     # The formats of the tutorial: clients of the daemon within its own process.
-    "classic": {"client", "net", "wire", "files"},
+    "classic": {"client", "net", "wire", "files", "chat", "endpoints", "tables"},
     "dialects": {
         "classic",
         "client",
@@ -65,7 +65,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     },
     "daemon": {"net", "server", "services", "trust", "listening", "settings", "state", "urls"}
     | {"dialects"},
-    "tap": {"daemon", "endpoints", "settings"},
+    "tap": {"daemon", "endpoints", "settings", "classic"},
     # The client's side: the command reaches a daemon only through the client; of trust it reads the audit log.
     "client": {"wire", "net", "tls", "state", "urls", "atomic", "tables", "files"}
     | {"execution", "chat"},

@@ -8,13 +8,12 @@ from pathlib import Path
 import attrs
 import pytest
 
+from sockserv.classic.settings import ClassicSettings, Dialect
 from sockserv.endpoints import TcpEndpoint, UnixEndpoint
 from sockserv.errors import ConfigError, StateError
 from sockserv.limits import Limits
 from sockserv.settings import (
     AuditSettings,
-    ClassicSettings,
-    Dialect,
     FilesSettings,
     load,
     load_file,

@@ -40,13 +40,15 @@ from sockserv.trust.identities_file import (
 )
 from sockserv.trust.origin import PeerCertificate
 
-__all__ = ["ADMIN", "CLASSIC", "IdentityStore", "owner_entry"]
+__all__ = ["ADMIN", "CLASSIC", "GUEST", "IdentityStore", "owner_entry"]
 
 ADMIN: Final = "admin"
 """The permission to change the identities."""
 
 CLASSIC: Final = "classic"
 """How somebody is logged in by an endpoint alone."""
+GUEST: Final = "guest"
+"""The same, for whom nobody was named: somebody who stands in no file, and has what the endpoint gives to everybody."""
 
 _TOKEN_BYTES = 32
 _BLINDING_KEY: Final = secrets.token_bytes(32)
@@ -176,6 +178,8 @@ class IdentityStore:
         """What has become of somebody who is logged in; None when they, or what they came in by, are gone or expired."""
         if identity.login is None:
             return None
+        if identity.login.method == GUEST:
+            return identity
         if identity.login.method == CLASSIC:
             return self.behind(identity.name, identity.login.credential)
         held = self._known.by_login.get((identity.name, identity.login))

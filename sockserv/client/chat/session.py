@@ -13,7 +13,7 @@ from __future__ import annotations
 import secrets
 from typing import TYPE_CHECKING, Final
 
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import Deferred, fail
 
 from sockserv.chat.lines import (
     Accepted,
@@ -74,6 +74,7 @@ class Session:
         self._outgoing: list[bytes] = []
         self._writer: Deferred[None] | None = None
         self._is_joined = False
+        self._failure: Exception | None = None
         self.was_joined = False
         """Whether the last connection came as far as that."""
         self._joined: list[Deferred[None]] = []
@@ -96,6 +97,8 @@ class Session:
 
     def say(self, to: str, text: str) -> Deferred[SentMessage]:
         """Say something at a place; see `RoomSession.say`."""
+        if self._failure is not None:
+            return fail(self._failure)
         message = SentMessage(0, to, text)
         if self._next_number is None:
             # The hub tells at the first joining which number comes next.
@@ -107,6 +110,8 @@ class Session:
 
     def enter(self, room: str) -> Deferred[RoomSession]:
         """Enter a room, or begin to talk to a member (`@alice`); fires when that is done. Fails with the `ChatError` that refuses it."""
+        if self._failure is not None:
+            return fail(self._failure)
         done: Deferred[RoomSession] = Deferred(lambda one: None)
         place = parse_place(room)
         name = str(place)
@@ -142,7 +147,7 @@ class Session:
 
     def close(self, failure: Exception | None = None) -> None:
         """Nothing more will come: iterators end, and what waits fails with `failure`."""
-        failure = failure or ConnectionEnded("the chat was closed")
+        failure = self._failure = failure or ConnectionEnded("the chat was closed")
         for place in self._places.values():
             place.close()
         if self._events is not None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sqlite3
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -62,6 +63,9 @@ def open_database(path: Path | None) -> sqlite3.Connection:
     Raises `StoreError`. Not to be used in two threads at once.
     """
     with explained():
+        if path is not None:
+            # What SQLite makes beside it has the same mode.
+            os.close(os.open(path, os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600))
         database = sqlite3.connect(
             ":memory:" if path is None else path,
             timeout=_BUSY_SECONDS,
@@ -97,5 +101,5 @@ def explained() -> Iterator[None]:
     """Raises `StoreError` for what SQLite raises."""
     try:
         yield
-    except sqlite3.Error as error:
+    except (sqlite3.Error, OSError) as error:
         raise StoreError(f"the messages cannot be read or written: {error}") from error

@@ -251,7 +251,7 @@ class Hub:
             raise TextTooLong(f"a message has 1 to {MAX_TEXT_BYTES} bytes, and not {size}")
         if not place.is_member:
             check_room(identity, place.name)
-        elif not self._knows(place.name):
+        elif not self._knows(place.name) and not self.members.is_there(place.name):
             raise MemberNotFound(f"there is nobody called {place.name} to chat with")
 
     def _stored(self, device: Device, message: NewMessage, number: int | None) -> None:

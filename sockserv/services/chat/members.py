@@ -67,6 +67,11 @@ class Members:
         """The member of this name, if it has been there since the start."""
         return self._members.get(name)
 
+    def is_there(self, name: str) -> bool:
+        """Whether somebody of this name has joined; it may be a guest, whom nobody knows otherwise."""
+        member = self._members.get(name)
+        return member is not None and bool(member.devices)
+
     def seconds_too_early(self, name: str, now: float) -> float:
         """Count one more message of a member; gives how many seconds it is too early."""
         member = self._members.get(name)
