@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import secrets
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, Final, TypeVar
 
@@ -211,7 +212,7 @@ class SupervisedJobs:
         try:
             await job.begin(order, lock)
         except OSError as error:
-            await self._in_thread(folder.remove)
+            await self._in_thread(_remove_what_can_be, folder)
             raise _no_room(error) from error
         finally:
             self._beginning.discard(job)
@@ -256,9 +257,15 @@ def _prepare(folder: JobFolder, record: Record) -> int:
         write_record(folder, record)
     except BaseException:
         os.close(lock)
-        folder.remove()
+        _remove_what_can_be(folder)
         raise
     return lock
+
+
+def _remove_what_can_be(folder: JobFolder) -> None:
+    """Remove the folder of a job that will never be; what stays is for the next daemon. Blocks."""
+    with suppress(OSError):  # why there is no job is what its caller hears
+        folder.remove()
 
 
 def _no_room(error: OSError) -> Unavailable:
