@@ -128,10 +128,9 @@ class Flight:
             if bits >> (largest - counter) & 1:
                 counters.append(counter)
         arrived: list[OutgoingMessage] = []
-        if self._late:
-            self._take_late(largest, bits, arrived)
-        if not counters:
-            return arrived or None
+        is_late = bool(self._late) and self._take_late(largest, bits, arrived)
+        if not counters and not is_late:
+            return None
         in_flight_bytes = self.in_flight_bytes
         for counter in counters:
             sent = self._in_flight.pop(counter)
@@ -140,18 +139,22 @@ class Flight:
             for message in sent.messages:
                 message.copies -= 1
             _take_arrived(sent, arrived)
-        if counters[-1] == largest:
-            self.round_trip.add(now - sent.sent_at, ack.delay_seconds)
-        self._largest_acked = max(self._largest_acked, counters[-1])
+        if counters:
+            if counters[-1] == largest:
+                self.round_trip.add(now - sent.sent_at, ack.delay_seconds)
+            self._largest_acked = max(self._largest_acked, counters[-1])
         self._doublings = 0
         self._waiting_since = self._waits_from = now
         self._find_lost(now)
         return arrived
 
-    def _take_late(self, largest: int, bits: int, arrived: list[OutgoingMessage]) -> None:
-        for counter in [c for c in self._late if c <= largest and bits >> (largest - c) & 1]:
+    def _take_late(self, largest: int, bits: int, arrived: list[OutgoingMessage]) -> bool:
+        """Note what was thought to be lost and has come all the same; returns whether there is any."""
+        late = [c for c in self._late if c <= largest and bits >> (largest - c) & 1]
+        for counter in late:
             self.round_trip.note_spurious_loss()
             _take_arrived(self._late.pop(counter), arrived)
+        return bool(late)
 
     def _find_lost(self, now: float) -> None:
         """Give up datagrams that others have overtaken by too much."""
