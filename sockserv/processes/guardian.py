@@ -152,11 +152,12 @@ class Guardian:
         self._answers += [encode(Answer.GONE, key) for key in self._trees.settle()]
 
     def _send(self) -> None:
+        if not self._answers:
+            return
         answers = b"".join(self._answers)
         self._answers.clear()
-        if answers:
-            with suppress(ConnectionError):  # which is noticed by reading
-                self._link.sendall(answers)
+        with suppress(ConnectionError):  # which is noticed by reading
+            self._link.sendall(answers)
 
 
 def main(link_number: int, open_files: int) -> None:

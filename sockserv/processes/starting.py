@@ -218,9 +218,11 @@ def _paths_of(launch: Launch) -> Iterator[bytes]:
         yield program
         return
     path = launch.environment.get(b"PATH", os.defpath.encode())
-    for folder in path.split(b":"):
-        candidate = os.path.join(folder, program)
-        if folder and program and os.path.exists(candidate):  # much faster than to try it
+    for folder in filter(None, path.split(b":")):
+        candidate = b"%b/%b" % (folder, program)
+        if (
+            program and b"\0" not in candidate and os.access(candidate, os.F_OK)
+        ):  # faster than to try it
             yield candidate
 
 
