@@ -4,8 +4,8 @@ Invariants:
 
 1. Nothing is read from the network while nobody asks for it, beyond one delivery.
 2. `send` waits while the other side takes nothing.
-3. When the connection ends, so does the coroutine: what it waits for is cancelled. Who only sends no more still gets answers;
-   that somebody has gone for good shows when something is sent to them.
+3. When the connection ends, so does the coroutine: what it waits for is cancelled. Who only sends no more still gets answers,
+   unless the coroutine is `while_listening`.
 """
 
 from __future__ import annotations
@@ -55,6 +55,7 @@ class Conversation(Protocol):
         self._reader: Deferred[None] | None = None
         self._writer: Deferred[None] | None = None
         self._is_full = False
+        self._doing: Deferred[None] | None = None
         self._holding: Deferred[None] | None = None
 
     def __repr__(self) -> str:
@@ -69,7 +70,7 @@ class Conversation(Protocol):
         """
         if not self._received and not self._is_over:
             self._reader = Deferred()
-            self._transport.resumeProducing()
+            self._resume_reading()
             if timeout_seconds is not None:
                 self._reader.addTimeout(timeout_seconds, self.clock)
             try:
@@ -83,6 +84,23 @@ class Conversation(Protocol):
         received = b"".join(self._received)
         self._received.clear()
         return received
+
+    async def while_listening(self, doing: Deferred[None]) -> None:
+        """Wait for something that is done for the other side; when that sends no more, it is cancelled, and this raises `Hangup`."""
+        if self._is_over:
+            doing.cancel()
+        self._doing = doing
+        self._resume_reading()
+        try:
+            await doing
+        except CancelledError:
+            if self._is_over and not self._is_lost:
+                raise Hangup("the other side has gone before the answer") from None
+            raise
+        finally:
+            self._doing = None
+            if not self._is_over:
+                self._transport.pauseProducing()
 
     async def send(self, data: bytes) -> None:
         """Send bytes, any number; waits while the other side takes none."""
@@ -112,12 +130,17 @@ class Conversation(Protocol):
     def dataReceived(self, data: bytes) -> None:
         """Keep it for who asks."""
         self._received.append(data)
+        if self._reader is None:
+            # Who listens only for the end has to be told to wait, too.
+            self._transport.pauseProducing()
         self._wake_reader()
 
     def readConnectionLost(self) -> None:
         """The other side sends no more, and may still read."""
         self._is_over = True
         self._wake_reader()
+        if self._doing is not None:
+            self._doing.cancel()
 
     def writeConnectionLost(self) -> None:
         """We have said that we send no more."""
@@ -141,6 +164,10 @@ class Conversation(Protocol):
 
     def stopProducing(self) -> None:
         """The connection has ended; `connectionLost` says so, too."""
+
+    def _resume_reading(self) -> None:
+        if not self._is_over and not self._received:
+            self._transport.resumeProducing()
 
     def _wake_reader(self) -> None:
         if self._reader is not None and not self._reader.called:

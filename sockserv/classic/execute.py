@@ -117,7 +117,9 @@ class Commands:
             while command := await _next_command(conversation):
                 answer = Answer(Spool(self.in_thread), Spool(self.in_thread))
                 try:
-                    await self._run(client, command, answer)
+                    # A command ends with the one who wants it.
+                    running = Deferred.fromCoroutine(self._run(client, command, answer))
+                    await conversation.while_listening(running)
                     await conversation.send(await self.heading(answer))
                     async for piece in answer.pieces():
                         await conversation.send(piece)

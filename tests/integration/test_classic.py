@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import json
 import re
 import socket
 import struct
 import subprocess
 import sys
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -29,7 +32,7 @@ class Classic:
         self.state = state
         self.environ = environ
         daemon.wait_until_listening(state)
-        found = re.findall(r"classic ([a-z_]+) on tcp://127\.0\.0\.1:(\d+)", daemon.output)
+        found = re.findall(r"classic ([a-z_]+) on [a-z]+://127\.0\.0\.1:(\d+)", daemon.output)
         self.ports = {dialect: int(port) for dialect, port in found}
 
     def talk(self, client: str, dialect: str, *lines: str, cwd: Path) -> str:
@@ -63,6 +66,7 @@ def classic(
         f"--state={state}",
         "--listen=tcp:0:interface=127.0.0.1",
         *ON_ANY_PORT.values(),
+        "--classic-chat=udp:0",
         "--classic-identity=owner",
     )
     return Classic(daemon, state, environ)
@@ -71,6 +75,49 @@ def classic(
 def test_echo(classic: Classic, tmp_path: Path) -> None:
     shown = classic.talk("echo_client", "echo", "hello", "", "grüße 你好", cwd=tmp_path)
     assert shown == "HELLO\nGRÜSSE 你好\n"
+
+
+LISTING = "ls -l ; abcd ; pwd"
+
+
+class TestCommands:
+    def test_low(self, classic: Classic, tmp_path: Path) -> None:
+        commands = [LISTING, "echo 你好", "true", "head -c 300000 /dev/zero | tr '\\0' x", "exit 3"]
+        shown = classic.talk("exec_low_client", "exec_low", *commands, cwd=tmp_path)
+        listing, rest = shown.split("]\n", 1)
+        assert listing.startswith("total ")
+        assert "abcd" in listing
+        assert "not found" in listing.splitlines()[-2]
+        assert rest == f"你好\n[7]\n[0]\n{'x' * 300_000}[300000]\n[0]\n"
+
+    def test_with_a_header_in_json(self, classic: Classic, tmp_path: Path) -> None:
+        commands = ["echo out; echo wrong >&2", "seq 100000 | tail -1", "kill -9 $$"]
+        shown = classic.talk("exec_client", "exec", *commands, cwd=tmp_path)
+        assert shown == (
+            "out\nwrong\n[10 output True]\n100000\n[7 output True]\n"
+            "sockserv: signalled(KILL)\n[26 output True]\n"
+        )
+        assert '"rule":"shell"' in classic.audit
+
+    def test_long_ones(self, classic: Classic, tmp_path: Path) -> None:
+        text = "x" * 60_000
+        shown = classic.talk("exec_low_client", "exec_low", f"echo {text} | wc -c", cwd=tmp_path)
+        assert shown == "60001\n[6]\n"
+
+    def test_who_hangs_up_in_the_middle(self, classic: Classic, tmp_path: Path) -> None:
+        with classic.connect("exec_low") as client:
+            client.sendall(f"echo $$ > {tmp_path / 'pid'}; sleep 600 & wait".encode())
+            until(lambda: (tmp_path / "pid").exists() and (tmp_path / "pid").read_text())
+        process = Path("/proc") / (tmp_path / "pid").read_text().strip()
+        until(lambda: not process.exists())
+        assert classic.talk("exec_low_client", "exec_low", "echo on", cwd=tmp_path) == "on\n[3]\n"
+
+    def test_a_page_in_a_browser(self, classic: Classic, tmp_path: Path) -> None:
+        with classic.connect("exec_low") as client:
+            client.sendall(f"POST / HTTP/1.1\r\n\r\ntouch {tmp_path / 'here'}\n".encode())
+            with suppress(ConnectionResetError):
+                assert client.recv(4) == b""
+        assert not (tmp_path / "here").exists()
 
 
 def test_put_and_get(classic: Classic, tmp_path: Path) -> None:
@@ -113,6 +160,31 @@ def test_a_hundred_that_sit_in_a_header(classic: Classic) -> None:
     until(lambda: _is_served(classic))
 
 
+def asked(classic: Classic, op: str, arguments: dict[str, Any]) -> list[dict[str, Any]]:
+    """What the daemon answers its owner: the lines of the answer's body."""
+    program = (
+        "import json, sys\n"
+        "from twisted.internet import defer, task\n"
+        "from sockserv.client import connect\n"
+        "async def ask(reactor):\n"
+        "    client = await connect(reactor, state=sys.argv[1])\n"
+        "    reply = await client.call(sys.argv[2], json.loads(sys.argv[3]))\n"
+        "    sys.stdout.write(reply.body.decode())\n"
+        "    await client.close()\n"
+        "task.react(lambda reactor: defer.Deferred.fromCoroutine(ask(reactor)))\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program, str(classic.state), op, json.dumps(arguments)],
+        env=classic.environ,
+        capture_output=True,
+        text=True,
+        timeout=DEADLINE_SECONDS,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    return [json.loads(line) for line in done.stdout.splitlines()]
+
+
 def _is_served(classic: Classic) -> bool:
     with classic.connect("put") as client:
         header = b'{"cmd":"?"}'
@@ -121,6 +193,39 @@ def _is_served(classic: Classic) -> bool:
             return client.recv(4) != b""
         except ConnectionError:
             return False
+
+
+def test_a_guest_talks_with_a_member(classic: Classic, tmp_path: Path) -> None:
+    with subprocess.Popen(
+        [sys.executable, CLIENTS / "chat_client.py", str(classic.ports["chat"])],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        env=classic.environ,
+        text=True,
+    ) as guest:
+        assert guest.stdin is not None
+        assert guest.stdout is not None
+        guest.stdin.write("有人吗\n")
+        guest.stdin.flush()
+        name = ""
+
+        def is_there() -> bool:
+            nonlocal name
+            names = asked(classic, "chat.who", {"room": "lobby"})
+            name = next((one["name"] for one in names), "")
+            return bool(name)
+
+        until(is_there)
+        assert re.fullmatch(r"127\.0\.0\.1:\d+", name)
+        (message,) = asked(classic, "chat.history", {"to": "lobby"})
+        assert (message["sender"], message["text"]) == (name, "有人吗")
+        asked(
+            classic,
+            "chat.send",
+            {"device": "d", "number": 1, "to": f"@{name}", "text": "是的"},
+        )
+        assert guest.stdout.readline() == f">>: from 127.0.0.1:{classic.ports['chat']} 是的\n"
+        guest.stdin.close()
 
 
 def test_who_it_is_has_to_be_said(
@@ -150,4 +255,4 @@ def test_they_are_let_in_where_that_is_said_aloud(
     )
     daemon = twistd(f"--state={state}", f"--config={config}")
     daemon.wait_until_listening(state)
-    assert re.search(r"whoever reaches tcp://0\.0\.0\.0:\d+ is somebody, without", daemon.output)
+    assert re.search(r"whoever reaches tcp://0\.0\.0\.0:\d+ is a guest, without", daemon.output)
