@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import suppress
+from collections.abc import Collection, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Final
 
@@ -13,6 +13,7 @@ from twisted.logger import Logger
 from sockserv.execution.outcome import Outcome, OutcomeKind
 from sockserv.keeping.folder import JobFolder, find_folders
 from sockserv.keeping.record import Record, read_outcome, read_record, write_outcome
+from sockserv.keeping.spool import read_piece
 from sockserv.processes.table import Machine
 from sockserv.processes.trees import kill_strangers
 
@@ -45,47 +46,32 @@ def new_job(folder: JobFolder, record: Record) -> Found:
     )
 
 
-def find_all(jobs: Path) -> Iterator[Found]:
+def find_all(jobs: Path) -> list[Found]:
     """All jobs below the folder `jobs`; what a crash has left of others is removed. See `look_at`. Raises `OSError`."""
-    for folder in find_folders(jobs):
-        try:
-            record = read_record(folder)
-        except ValueError as error:
-            # It may be of another version: nobody but a person is to remove it.
-            _log.error("a kept job is passed over: {why}", why=error)
-            continue
-        if record is not None:
-            yield look_at(folder, record)
-        elif not folder.is_supervised():
-            with suppress(OSError):  # it is tried again when there is the next daemon
-                folder.remove()
+    there = [*_records_in(jobs)]
+    # All at once, since after a crash of the machine there are many, and each look at all processes takes its time.
+    killed = {record.mark for folder, record in there if _is_lost(folder)}
+    _kill(killed)
+    found = []
+    for folder, record in there:
+        with _passed_over(folder):
+            found.append(look_at(folder, record, killed=killed))
+    return found
 
 
-def look_at(folder: JobFolder, record: Record) -> Found:
+def look_at(folder: JobFolder, record: Record, *, killed: Collection[int] = ()) -> Found:
     """What has become of a job.
 
     One that nobody looks after any more, and of which no outcome was told, is lost: what may be left of its processes is
-    killed, and that it is lost is written down. Raises `OSError`.
+    killed, if its mark is not among those of `killed`, and that it is lost is written down. Raises `OSError`.
     """
+    is_lost = _is_lost(folder)
+    # After that: it may have ended just before, as it should.
     ended = _read_outcome(folder, record)
-    if ended is None and not folder.is_supervised():
-        # Once more: it may have ended in between, as it should.
-        ended = _read_outcome(folder, record)
-        if ended is None:
-            _log.error(
-                "the process that looked after the job {job} of {identity} is gone before that had ended: {said}",
-                job=record.job,
-                identity=record.identity,
-                said=_last_words(folder) or "it was killed, or the machine has stopped",
-            )
-            kill_strangers(Machine(adopts=False), (), (record.mark,))
-            ended = _lost(
-                folder,
-                record,
-                "the process that looked after the job was killed, or the machine stopped, before it had ended",
-            )
-            with suppress(OSError):  # a full disk does not make it less lost
-                write_outcome(folder, ended)
+    if ended is None and is_lost:
+        if record.mark not in killed:
+            _kill({record.mark})
+        ended = _lose(folder, record)
     stdout_bytes, stderr_bytes = folder.spooled_bytes()
     return Found(
         folder=folder,
@@ -97,13 +83,61 @@ def look_at(folder: JobFolder, record: Record) -> Found:
     )
 
 
+def _records_in(jobs: Path) -> Iterator[tuple[JobFolder, Record]]:
+    for folder in find_folders(jobs):
+        with _passed_over(folder):
+            record = read_record(folder)
+            if record is not None:
+                yield folder, record
+            elif not folder.is_supervised():
+                folder.remove()
+
+
+@contextmanager
+def _passed_over(folder: JobFolder) -> Iterator[None]:
+    """Go on without a job that cannot be read. It may be of another version: nobody but a person is to remove it."""
+    try:
+        yield
+    except (OSError, ValueError) as error:
+        _log.error("the kept job in {folder} is passed over: {why}", folder=folder.path, why=error)
+
+
+def _is_lost(folder: JobFolder) -> bool:
+    """Whether nobody looks after a job that has not ended. Raises `OSError`."""
+    return not folder.outcome.exists() and not folder.is_supervised()
+
+
+def _kill(marks: Collection[int]) -> None:
+    """Kill what is left of jobs whose supervisors are gone."""
+    if marks:
+        kill_strangers(Machine(adopts=False), (), marks)
+
+
+def _lose(folder: JobFolder, record: Record) -> Outcome:
+    """Say of a job that it is lost, for good."""
+    _log.error(
+        "the process that looked after the job {job} of {identity} is gone before that had ended: {said}",
+        job=record.job,
+        identity=record.identity,
+        said=_last_words(folder) or "it was killed, or the machine has stopped",
+    )
+    lost = _lost(
+        folder,
+        record,
+        "the process that looked after the job was killed, or the machine stopped, before it had ended",
+    )
+    with suppress(OSError):  # a full disk does not make it less lost
+        write_outcome(folder, lost)
+    return lost
+
+
 def _last_words(folder: JobFolder) -> str:
     """What a supervisor has said at its end that nobody foresaw."""
     try:
-        with open(folder.log, "rb") as file:
-            return file.read(_MAX_LOG_BYTES).decode("utf-8", "replace").strip()
+        said = read_piece(folder.log, offset=0, max_bytes=_MAX_LOG_BYTES)
     except OSError:
         return ""
+    return said.decode("utf-8", "replace").strip()
 
 
 def _read_outcome(folder: JobFolder, record: Record) -> Outcome | None:

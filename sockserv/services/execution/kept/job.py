@@ -191,6 +191,8 @@ class SupervisedJob:
         `lock` is closed. Cancelling it does not end the job.
         """
         self._link = await self._surroundings.supervisors.start(order, lock, self)
+        if self._is_let_go:
+            self._link.close()
         while self.pid is None and self.ended is None:
             await self._hear()
 

@@ -115,11 +115,15 @@ class FakeSupervisor:
 
 
 class FakeSupervisors:
-    """Whoever starts supervisors. `answer` is what each says first, None for nothing; `error` keeps it from starting any."""
+    """Whoever starts supervisors. `answer` is what each says first, None for nothing; `error` keeps it from starting any.
+
+    `starting` fires when one has started, if that takes its time.
+    """
 
     def __init__(self) -> None:
         self.answer: Message | None = Running(PID)
         self.error: OSError | None = None
+        self.starting: Deferred[None] | None = None
         self.orders: list[Order] = []
         self.links: list[FakeSupervisor] = []
         self.locks: dict[str, int] = {}
@@ -134,6 +138,8 @@ class FakeSupervisors:
         self.links.append(link)
         if self.answer is not None:
             link.say(self.answer)
+        if self.starting is not None:
+            return self.starting.addCallback(lambda _: link)
         return succeed(link)
 
     def reach(self, folder: JobFolder, listener: Listener) -> Link:

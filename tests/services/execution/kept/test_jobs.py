@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from twisted.internet.defer import CancelledError
+from twisted.internet.defer import CancelledError, Deferred
 
 from sockserv.errors import Unavailable
 from sockserv.execution.arguments import Terminal
@@ -160,6 +160,17 @@ class TestStarting:
         assert kept.link.is_closed
         kept.again().open()
         assert kept.jobs.find("alice", "build") is not None
+
+    def test_the_server_goes_before_there_is_a_supervisor(self, kept: Kept) -> None:
+        kept.supervisors.starting = Deferred()
+        kept.supervisors.answer = None
+        starting = kept.start()
+        stopping = kept.jobs.stop()
+        assert not stopping.called
+        kept.supervisors.starting.callback(None)
+        failure_of(starting, Unavailable)
+        now(stopping)
+        assert kept.link.is_closed
 
 
 class TestRoom:
@@ -342,6 +353,17 @@ class TestAnotherDaemon:
         assert [*kept.jobs.all()] == []
         assert job.folder.path.exists()
         failure_of(kept.start(), JobExists)
+
+    def test_one_that_cannot_be_read_keeps_no_daemon_from_starting(self, kept: Kept) -> None:
+        bad, good = kept.run("bad"), kept.run("good")
+        now(kept.jobs.stop())
+        bad.folder.record.unlink()
+        bad.folder.record.symlink_to("/etc/passwd")
+        os.mkfifo(good.folder.path / "pipe")
+        good.folder.log.symlink_to("pipe")
+        kept.supervisors.die("good")
+        kept.again().open()
+        assert [job.record.job for job in kept.jobs.all()] == ["good"]
 
     def test_an_outcome_that_another_version_has_written(self, kept: Kept) -> None:
         job = kept.run()
