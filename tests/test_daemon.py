@@ -237,6 +237,15 @@ class TestItDoesNotStart:
         assert reactor.tcpServers == []
         settings.state.open_for_daemon().close()
 
+    def test_the_jobs_that_were_kept_cannot_be_read(self, reactor: Reactor, tmp_path: Path) -> None:
+        settings = settings_for(tmp_path)
+        (tmp_path / "state").mkdir(mode=0o700)
+        (tmp_path / "state" / "jobs").write_text("")
+        with pytest.raises(StateError, match=r"the jobs in .*/state/jobs cannot be read: not a"):
+            daemon_on(reactor, settings).startService()
+        assert reactor.tcpServers == []
+        settings.state.open_for_daemon().close()
+
     def test_nothing_is_audited_then(self, reactor: Reactor, tmp_path: Path) -> None:
         settings = settings_for(tmp_path, TAKEN)
         with pytest.raises(ListenError):

@@ -8,7 +8,7 @@ from typing import Any
 import attrs
 import pytest
 
-from sockserv.limits import DatagramLimits, Limits
+from sockserv.limits import DatagramLimits, ExecutionLimits, KeptLimits, Limits
 from sockserv.wire.messages import MIN_HEADER_BYTES
 
 NAMES = [field.name for field in attrs.fields(Limits)]
@@ -65,3 +65,11 @@ def test_limits_are_values() -> None:
     assert attrs.evolve(Limits(), max_calls=1) == Limits(max_calls=1)
     with pytest.raises(attrs.exceptions.FrozenInstanceError):
         Limits().max_calls = 1  # type: ignore[misc]
+
+
+@pytest.mark.parametrize("kind", [ExecutionLimits, KeptLimits])
+def test_those_of_jobs(kind: type[Any]) -> None:
+    for field in attrs.fields(kind):
+        with pytest.raises(ValueError, match=f"{field.name} is 0: it must be greater than 0"):
+            kind(**{field.name: 0})
+        assert field.name.endswith(("_jobs", "_bytes", "_seconds"))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from ipaddress import IPv4Address
 from pathlib import Path
+from typing import Any
 
 import attrs
 import pytest
@@ -11,7 +12,7 @@ import pytest
 from sockserv.classic.settings import ClassicSettings, Dialect
 from sockserv.endpoints import TcpEndpoint, UnixEndpoint
 from sockserv.errors import ConfigError, StateError
-from sockserv.limits import Limits
+from sockserv.limits import ExecutionLimits, KeptLimits, Limits
 from sockserv.settings import (
     AuditSettings,
     FilesSettings,
@@ -87,6 +88,17 @@ def test_how_files_are_served(config: Path) -> None:
     assert load(config=config, environ={}).files == expected
 
 
+@pytest.mark.parametrize(
+    ("table", "kind"), [("exec", ExecutionLimits), ("kept", KeptLimits)], ids=["exec", "kept"]
+)
+def test_how_commands_are_run(config: Path, table: str, kind: type[Any]) -> None:
+    assert getattr(load(environ={}), table) == kind()
+    values = {field.name: number for number, field in enumerate(attrs.fields(kind), 3)}
+    lines = [f"{name} = {value}" for name, value in values.items()]
+    config.write_text("\n".join([f"[{table}]", *lines]))
+    assert getattr(load_file(config), table) == kind(**values)
+
+
 class TestWhatComesFirst:
     def test_the_command_line_comes_before_the_file(self, config: Path, tmp_path: Path) -> None:
         config.write_text('listen = ["unix:/file"]\nstate = "/file"\nfiles.root = "/file"')
@@ -142,6 +154,9 @@ class TestWhatComesFirst:
         ("files.root = '~nobody-here'", "files.root: cannot tell which folder ~nobody-here is"),
         ('files.root = "a\\u0000"', "files.root: '.*' cannot be a folder: it has a zero byte"),
         ("files.quota_bytes = 0", "files.quota_bytes: expected int >= 1"),
+        ("exec.max_jobs = 0", "exec.max_jobs: expected int >= 1"),
+        ("exec.max_timeout_seconds = 0", "exec.max_timeout_seconds: expected"),
+        ("exec.max_job = 1", "exec.max_job: there is no such setting; did you mean max_jobs"),
         (
             "files.quota_byte = 1",
             "files.quota_byte: there is no such setting; did you mean quota_bytes",
