@@ -217,6 +217,19 @@ class TestTerminals:
         assert (await child.ended).signal == signal.SIGHUP
 
 
+HIDING = """
+import os, resource, sys
+resource.setrlimit(resource.RLIMIT_RTTIME, (-1, -1))
+if os.fork() == 0:
+    os.setsid()
+    if os.fork() == 0:
+        os.setsid()
+        os.execv("/bin/sleep", ["sleep", sys.argv[1]])
+    os._exit(0)
+os.wait()
+"""
+
+
 class TestTrees:
     LEFTOVERS = "sleep {0} & setsid sleep {0} & (setsid env -i /bin/sleep {0} &) ; (sleep {0} &) ;"
 
@@ -252,6 +265,24 @@ class TestTrees:
         child.signal(signal.SIGSTOP)
         child.signal(signal.SIGKILL)
         assert (await child.ended).signal == signal.SIGKILL
+
+    @run_in
+    async def test_one_that_hides_whose_it_is_ends_with_the_last_job(
+        self, spawner: GuardianSpawner, mark: str
+    ) -> None:
+        hidden = [sys.executable, "-I", "-S", "-c", HIDING, mark]
+        child = await spawner.spawn(program(*hidden))
+        other = await spawner.spawn(program("cat"))
+        assert (await child.ended).code == 0
+        await child.gone
+        assert len(running(mark)) == 1
+        other.stdin.close()
+        await other.gone
+        until(lambda: not running(mark))
+        for one in child, other:
+            one.stdout.close()
+            one.stderr.close()
+            one.stdin.close()
 
     @run_in
     async def test_what_is_no_signal_does_nothing(self, spawner: GuardianSpawner) -> None:
