@@ -25,12 +25,11 @@ def results(*deferreds: Deferred[Any]) -> list[Any]:
 
 def test_everybody_is_told_once() -> None:
     awaited: Awaited[int] = Awaited()
-    early = awaited.wait(), awaited.wait()
-    assert not awaited.is_known
+    first, second = awaited.wait(), awaited.wait()
     awaited.tell(3)
     awaited.tell(4)
     assert awaited.is_known
-    assert results(*early, awaited.wait()) == [3, 3, 3]
+    assert results(first, second, awaited.wait()) == [3, 3, 3]
 
 
 def test_who_gives_up_concerns_nobody_else() -> None:
