@@ -33,7 +33,7 @@ _JITTER: Final = 0.25
 _MAX_FIRST_PATIENCE_SECONDS: Final = 1.0
 """How long to wait before one that has never answered is asked again."""
 
-_SILENT_DOUBLINGS: Final = 3
+_SILENT_TIMEOUTS: Final = 3
 """After so many waits without an answer the network is taken for full."""
 
 _MAX_LATE_DATAGRAMS: Final = 64
@@ -55,13 +55,13 @@ class Flight:
 
     __slots__ = (
         "_ack_delay_seconds",
-        "_doublings",
         "_in_flight",
         "_jitter",
         "_largest_acked",
         "_late",
         "_loss_at",
         "_random",
+        "_timeouts",
         "_waiting_since",
         "_waits_from",
         "again",
@@ -88,7 +88,7 @@ class Flight:
         self._waits_from = 0.0
         self._loss_at: float | None = None
         self._waiting_since = 0.0
-        self._doublings = 0
+        self._timeouts = 0
         self._jitter = 1.0
 
     @property
@@ -143,7 +143,7 @@ class Flight:
             if counters[-1] == largest:
                 self.round_trip.add(now - sent.sent_at, ack.delay_seconds)
             self._largest_acked = max(self._largest_acked, counters[-1])
-        self._doublings = 0
+        self._timeouts = 0
         self._waiting_since = self._waits_from = now
         self._find_lost(now)
         return arrived
@@ -189,7 +189,7 @@ class Flight:
         if self._loss_at is not None:
             return self._loss_at
         patience = self.round_trip.patience_seconds(
-            doublings=self._doublings, ack_delay_seconds=self._ack_delay_seconds
+            timeouts=self._timeouts, ack_delay_seconds=self._ack_delay_seconds
         )
         if not self.is_proved:
             patience = min(patience, _MAX_FIRST_PATIENCE_SECONDS)
@@ -202,18 +202,18 @@ class Flight:
         at = self.next_timeout()
         if at is None or at > now:
             return
-        self._doublings += 1
+        self._timeouts += 1
         self._jitter = 1.0 + _JITTER * self._random.random()
         # As if it were sent now, even if that has to wait: or this would be due again at once.
         self._waits_from = now
         self.is_probe_due = True
-        if self._doublings >= _SILENT_DOUBLINGS:
+        if self._timeouts >= _SILENT_TIMEOUTS:
             self.window.on_silence()
 
     def on_new_path(self) -> None:
         """The peer is somewhere else: nothing is known of the way, and what went the old one is likely lost."""
         self.window = CongestionWindow()
-        self._doublings = 0
+        self._timeouts = 0
         self.is_probe_due = bool(self._in_flight)
 
     def unacknowledged(self, room_bytes: int) -> list[OutgoingMessage]:

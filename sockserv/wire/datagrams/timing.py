@@ -35,6 +35,10 @@ MIN_WINDOW_BYTES: Final = 4 * MAX_DATAGRAM_BYTES
 FIRST_WINDOW_BYTES: Final = 10 * MAX_DATAGRAM_BYTES
 MAX_WINDOW_BYTES: Final = 256 * MAX_DATAGRAM_BYTES
 
+_BACK_OFF: Final = 1.5
+"""By this the wait grows with each timeout. Twice as long, as TCP waits, would be for a full network, of which nobody
+waits longer than `MAX_PATIENCE_SECONDS` all the same; one that just loses makes people wait for seconds then."""
+
 _MAX_REORDERING: Final = 2.0
 
 
@@ -86,11 +90,11 @@ class RoundTrip:
         """How long after its sending a datagram is lost when a later one has arrived."""
         return max(0.001, max(self.smoothed_seconds, self.latest_seconds) * self._reordering)
 
-    def patience_seconds(self, *, doublings: int, ack_delay_seconds: float) -> float:
-        """How long to wait for an answer before something is sent again."""
+    def patience_seconds(self, *, timeouts: int, ack_delay_seconds: float) -> float:
+        """How long to wait for an answer before something is sent again, after so many `timeouts` in a row."""
         patience = self.smoothed_seconds + 4 * self._variation_seconds + ack_delay_seconds
         patience = max(MIN_PATIENCE_SECONDS, patience)
-        return min(MAX_PATIENCE_SECONDS, patience * 2.0 ** min(doublings, 10))
+        return min(MAX_PATIENCE_SECONDS, patience * _BACK_OFF ** min(timeouts, 20))
 
 
 class CongestionWindow:
