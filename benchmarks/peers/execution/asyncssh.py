@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import shlex
 import subprocess
+import warnings
 from typing import Any
 
 import asyncssh
@@ -42,4 +43,6 @@ async def main() -> None:
 
 
 if __name__ == "__main__":
+    # asyncssh forgets to await something where its output goes to pipes, and says so each time.
+    warnings.simplefilter("ignore", RuntimeWarning)
     asyncio.run(main())

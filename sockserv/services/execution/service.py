@@ -71,6 +71,8 @@ class Execution(Service):
         self._new_name = new_name
         self._admission = Admission(self._limits)
         self._live: dict[tuple[str, str], LiveJob] = {}
+        # The names of those that are about to be kept.
+        self._taken: set[tuple[str, str]] = set()
         self._stopped: Awaited[None] | None = None
 
     def stop(self) -> Deferred[None]:
@@ -115,9 +117,14 @@ class Execution(Service):
         """Start a command that is kept; the outcome of one that could not be started."""
         kept = self._kept_jobs
         name = self._name(call)
-        decision = await self._decide(call, name)
-        call.note(rule=decision.rule, job=name)
-        started = await kept.start(call, name, decision)
+        key = call.identity.name, name
+        self._taken.add(key)
+        try:
+            decision = await self._decide(call, name)
+            call.note(rule=decision.rule, job=name)
+            started = await kept.start(call, name, decision)
+        finally:
+            self._taken.discard(key)
         if isinstance(started, Outcome):
             call.note(outcome=str(started))
             return started
@@ -201,7 +208,8 @@ class Execution(Service):
         if self._stopped is not None:
             raise Unavailable("the server is shutting down, and starts nothing more")
         name = call.args.job or self._new_name()
-        if self._job(call.identity.name, name) is not None:
+        key = call.identity.name, name
+        if key in self._taken or self._job(*key) is not None:
             raise JobExists(
                 f"{call.identity.name} has a job {name} already: choose another name",
                 details={"job": name},

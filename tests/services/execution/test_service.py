@@ -112,6 +112,21 @@ class TestNames:
                 server.call("start", {"argv": ["true"], "job": "a"})
 
 
+    def test_one_of_a_job_that_is_about_to_be_kept_is_taken(self) -> None:
+        with LiveServer(kept=KeptThings()) as server:
+            client = server.client()
+            starting = client.call("exec.start", {"argv": ["true"], "job": "a"})
+            running = client.call("exec.run", {"argv": ["true"], "job": "a"})
+            server.memory.run(starting)
+            with pytest.raises(JobExists):
+                server.memory.run(running)
+
+    def test_one_is_free_again_when_it_could_not_be_kept(self) -> None:
+        with LiveServer(kept=KeptThings()) as server:
+            server.call("start", {"argv": ["locked"], "job": "a"})
+            server.run("true", job="a").check("exited(0)")
+
+
 class TestWhose:
     @pytest.mark.parametrize("op", ["wait", "kill", "signal", "resize", "attach", "remove"])
     @pytest.mark.parametrize("identity", [None, "alice"])
