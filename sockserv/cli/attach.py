@@ -78,7 +78,8 @@ def command(
 ) -> None:
     """Show what JOB writes, and end as it ends.
 
-    JOB was started with `sockserv exec --keep`, and what it has written by now is shown, too. Many can follow it at once; one at a time writes to it.
+    JOB was started with `sockserv exec --keep`, and what it has written by now is shown, too. Many can follow it at
+    once; one at a time writes to it.
     """
     if new and (stdout_offset or stderr_offset):
         raise click.UsageError("--new says where to begin: no offset besides")

@@ -116,7 +116,8 @@ def run_options(function: F) -> F:
             type=_Limit(),
             multiple=True,
             metavar="NAME=N",
-            help="What each of its processes may use at most: cpu=10, memory=1G, processes=50, files=100, file-size=20M.",
+            help="What each of its processes may use at most: cpu=10, memory=1G, processes=50, files=100, "
+            "file-size=20M.",
         ),
         click.option(
             "--output-limit",

@@ -17,8 +17,8 @@ _LINE_ENDS: Final = (ord("\r"), ord("\n"))
 class EscapeFilter:
     """Looks for the escape in what is typed. `has_left` says that it was found.
 
-    A `~` at the beginning of a line is held back until the next key: a `.` leaves, a second `~` sends one, and anything else is
-    sent with it.
+    A `~` at the beginning of a line is held back until the next key: a `.` leaves, a second `~` sends one, and
+    anything else is sent with it.
     """
 
     has_left: bool = False

@@ -33,9 +33,9 @@ async def follow(
 ) -> int:
     """`begin` a job, and be in its place until it has ended; the exit status.
 
-    `reads_input` says that standard input is for it. One that `has_terminal` gets ours, if standard input is one. Ctrl-C is for
-    the job, if we are in charge of it, and else for us. Raises what `begin` raises, what `RemoteJob.outcome` fails with, and what
-    goes wrong with the standard streams.
+    `reads_input` says that standard input is for it. One that `has_terminal` gets ours, if standard input is one.
+    Ctrl-C is for the job, if we are in charge of it, and else for us. Raises what `begin` raises, what
+    `RemoteJob.outcome` fails with, and what goes wrong with the standard streams.
     """
     is_raw = has_terminal and reads_input and session.terminal.has(0)
     with session.terminal.raw() if is_raw else nullcontext():

@@ -1,4 +1,4 @@
-"""What Ctrl-C means while a remote command runs: once asks it to end, twice ends it, and three times leaves it alone."""
+"""What Ctrl-C means while a remote command runs: once asks it to end, twice ends it, and three times leaves it."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ __all__ = ["Interrupts", "forget"]
 
 
 class Interrupts:
-    """Counts how often somebody has pressed Ctrl-C, and tells the jobs; `leave` is called when nothing else has helped."""
+    """Counts how often somebody has pressed Ctrl-C, and tells the jobs; `leave` is called when nothing has helped."""
 
     def __init__(self, session: Session, leave: Callable[[], None]) -> None:
         self._session = session

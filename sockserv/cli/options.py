@@ -96,7 +96,7 @@ class _EveryCommand(click.Command):
     """A command that takes the options of all commands, and shows them apart from its own."""
 
     def get_params(self, ctx: click.Context) -> list[click.Parameter]:
-        """The command's own parameters, then those of all commands, but for one whose name the command has for another thing."""
+        """The command's own parameters, then those of all commands, but for one whose name means another thing here."""
         own = super().get_params(ctx)
         names = {name for param in own for name in param.opts}
         common = _INNER if ctx.parent else _OUTER

@@ -1,4 +1,4 @@
-"""How a remote command has ended, for whoever has typed it: the exit status, and a line where there is something to say.
+"""How a remote command has ended, for whoever has typed it: the exit status, and a line where that is not enough.
 
 The statuses are those of the shell and of timeout(1): whatever the command exits with is passed on.
 """

@@ -28,9 +28,9 @@ class Session:
     """The world as the work of a command sees it.
 
     `connect` makes a connection as the options say, `connect_to` one to a server by its profile, with a password if
-    there is one, `connect_by_name` one to a server as `--server` names it; `profiles` are the logins of this account. `now` is a
-    time in seconds from some moment on, for measuring. `on_signal` has a function called when a signal comes, instead of
-    what else would become of the command then; None takes that back.
+    there is one, `connect_by_name` one to a server as `--server` names it; `profiles` are the logins of this account.
+    `now` is a time in seconds from some moment on, for measuring. `on_signal` has a function called when a signal
+    comes, instead of what else would become of the command then; None takes that back.
     """
 
     options: Options

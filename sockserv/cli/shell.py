@@ -33,8 +33,8 @@ Examples:
 def command(app: App, /, **options: Any) -> None:
     """Open a shell at the daemon, in this terminal.
 
-    All keys go there, Ctrl-C too. Enter, ~ and . leaves at once, also where the connection hangs; what still runs there is
-    ended then. (~~ sends one ~.)
+    All keys go there, Ctrl-C too. Enter, ~ and . leaves at once, also where the connection hangs; what still runs
+    there is ended then. (~~ sends one ~.)
     """
     if not (app.terminal.has(0) and app.terminal.has(1)):
         raise click.UsageError(

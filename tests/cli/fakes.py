@@ -114,8 +114,10 @@ def session_with(
     servers: Callable[[str], Deferred[Client]] | None = None,
     **options: Any,
 ) -> Session:
-    """A session whose daemon is in memory. All profiles lead there, and all names without `servers`; a password counts as a
-    token, too."""
+    """A session whose daemon is in memory; a password counts as a token there, too.
+
+    All profiles lead there, and all names, without `servers`.
+    """
 
     def connect_to(profile: Profile, password: str | None) -> Deferred[Client]:
         return memory.start_connecting(token=profile.url.token or password or "", link=link)

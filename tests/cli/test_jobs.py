@@ -1,4 +1,4 @@
-"""`sockserv exec --keep`, `jobs`, `attach`, `wait` and `kill`, against the service that the tests of the client have."""
+"""`sockserv exec --keep`, `jobs`, `attach`, `wait` and `kill`, against the service that the client's tests have."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`sockserv exec`, `shell`, `jobs`, `attach`, `wait` and `kill` as they are typed: in pipes, in a terminal, interrupted, cut off."""
+"""`sockserv exec`, `shell`, `jobs`, `attach`, `wait` and `kill` as they are typed: in pipes, in terminals, cut off."""
 
 from __future__ import annotations
 

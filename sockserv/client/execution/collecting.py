@@ -25,7 +25,7 @@ class Completed:
 
 
 class Collecting:
-    """Collects what a job writes, `max_bytes` at most; `done` fires when it has ended. Cancelling that gives the job up."""
+    """Collects what a job writes, `max_bytes` at most; `done` fires at its end. Cancelling that gives the job up."""
 
     __slots__ = ("_call", "_job", "_left_bytes", "_max_bytes", "_pieces", "done")
 

@@ -27,7 +27,7 @@ def ended_by(
     stderr_bytes: int = 0,
     is_kept: bool = False,
 ) -> Outcome:
-    """How a job has ended whose call has failed with `error`, after so many bytes. Raises it where it is no end of a job.
+    """How a job has ended whose call has failed with `error`, after so many bytes. Raises what is no end of a job.
 
     One that `is_kept` has not ended when the server goes.
     """
@@ -53,8 +53,8 @@ def ended_by(
 def settled(outcome: Outcome, *, stdout_bytes: int, stderr_bytes: int) -> Outcome:
     """The outcome that the server has told, after so many bytes.
 
-    Raises `UnexpectedResult` for one that lacks what its kind needs, and `OutputMismatch` if other numbers of bytes have come
-    than the server says. Where it does not know how the job has ended, it knows no numbers either.
+    Raises `UnexpectedResult` for one that lacks what its kind needs, and `OutputMismatch` if other numbers of bytes
+    have come than the server says. Where it does not know how the job has ended, it knows no numbers either.
     """
     check_complete(outcome)
     if outcome.kind is not OutcomeKind.LOST and (stdout_bytes, stderr_bytes) != (

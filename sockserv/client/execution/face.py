@@ -39,10 +39,11 @@ _NAME_BYTES: Final = 6
 class Execution:
     """Commands that the identity may run at the server; `client.exec` makes it.
 
-    A command is a list of words, the program and its arguments, or a `Command` with what there is to say besides: an environment,
-    a directory, a time limit, a terminal, a shell. All methods fail with the errors of `sockserv.execution.errors`, with
-    `InvalidCommand` for a command that cannot be sent, with `PermissionDenied`, and with `ConnectionEnded`. All Deferreds can be
-    cancelled. Jobs are one's own; with the permission `admin`, `identity` says whose job is meant.
+    A command is a list of words, the program and its arguments, or a `Command` with what there is to say besides: an
+    environment, a directory, a time limit, a terminal, a shell. All methods fail with the errors of
+    `sockserv.execution.errors`, with `InvalidCommand` for a command that cannot be sent, with `PermissionDenied`, and
+    with `ConnectionEnded`. All Deferreds can be cancelled. Jobs are one's own; with the permission `admin`,
+    `identity` says whose job is meant.
     """
 
     def __init__(self, client: Client) -> None:
@@ -55,8 +56,8 @@ class Execution:
     ) -> Deferred[RemoteJob]:
         """Run a command; fires as soon as it is asked for, and its `outcome` tells all else, a refusal too.
 
-        `stdin` is all of its standard input; without it, write to the job's `stdin`, and close that. `job` is what to call it, 1 to
-        64 letters, digits, `-` and `_`. When the connection ends, the server ends the job.
+        `stdin` is all of its standard input; without it, write to the job's `stdin`, and close that. `job` is what to
+        call it, 1 to 64 letters, digits, `-` and `_`. When the connection ends, the server ends the job.
         """
         name = job or new_name()
         has_all = stdin is not None
@@ -74,9 +75,9 @@ class Execution:
         """Run a command to its end, with all that it writes.
 
         What it writes, on both streams together, is `max_bytes` at most: then the server kills it, and its outcome is
-        `killed(output-limit)`. It is the outcome that tells whether it was a success; it may be `lost`, with what had come
-        before. Fails with what `RemoteJob.outcome` fails with, and with `ReplyTooLarge` if the server sends more all the same.
-        Cancelling the Deferred ends the job.
+        `killed(output-limit)`. It is the outcome that tells whether it was a success; it may be `lost`, with what had
+        come before. Fails with what `RemoteJob.outcome` fails with, and with `ReplyTooLarge` if the server sends more
+        all the same. Cancelling the Deferred ends the job.
         """
         name = new_name()
         arguments = arguments_of(command, job=name)
@@ -99,9 +100,9 @@ class Execution:
     ) -> Deferred[Started]:
         """Start a command that goes on whatever becomes of the connection; fires when it runs.
 
-        The server keeps its output, `spool_bytes` at most, and its outcome, for `expiry_seconds` after its end. Without `stdin`
-        nobody can write to it; with it, it waits for who attaches to do so. Fails with
-        `Refused`, `TooManyJobs`, and with `NotStarted` for a program that is not there, or not one.
+        The server keeps its output, `spool_bytes` at most, and its outcome, for `expiry_seconds` after its end.
+        Without `stdin` nobody can write to it; with it, it waits for who attaches to do so. Fails with `Refused`,
+        `TooManyJobs`, and with `NotStarted` for a program that is not there, or not one.
         """
         more = {"spool_bytes": spool_bytes, "expiry_seconds": expiry_seconds}
         given = {name: value for name, value in more.items() if value is not None}
@@ -130,8 +131,9 @@ class Execution:
     ) -> Deferred[RemoteJob]:
         """Follow a kept job, running or not: its output from the offsets on, up to its end.
 
-        With `stdin_offset` we write to its `stdin`, too: it is the number of bytes that the job was given before, 0 for a new one.
-        The job goes on when the connection ends. The outcome fails with `JobNotFound`, `OutputGone`, `StandardInputBusy`.
+        With `stdin_offset` we write to its `stdin`, too: it is the number of bytes that the job was given before, 0
+        for a new one. The job goes on when the connection ends. The outcome fails with `JobNotFound`, `OutputGone`,
+        `StandardInputBusy`.
         """
         arguments = _about(
             job,
@@ -190,7 +192,7 @@ class Execution:
         return Deferred.fromCoroutine(self._ask("exec.resize", arguments, Any))
 
     def explain(self, command: AnyCommand, *, identity: str | None = None) -> Deferred[Explanation]:
-        """What would become of a command; `identity` is who would run it, if not we, which needs the permission `admin`."""
+        """What would become of a command; `identity` is who would run it, if not we: that needs `admin`."""
         arguments = arguments_of(command) | ({"identity": identity} if identity else {})
         return Deferred.fromCoroutine(self._ask("exec.explain", arguments, Explanation))
 
@@ -249,7 +251,7 @@ def new_name() -> str:
 
 
 def arguments_of(command: AnyCommand, **more: Any) -> dict[str, Any]:
-    """A command as the arguments of an operation, without what goes without saying. Raises `TypeError` for what is none."""
+    """A command as the arguments of an operation, without what needs no saying. Raises `TypeError` for what is none."""
     if isinstance(command, str | bytes):
         raise TypeError(
             "a command is a list of words; text for a shell is Command(argv=(text,), shell=True)"

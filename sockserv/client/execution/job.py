@@ -49,9 +49,9 @@ class JobInput:
 class RemoteJob:
     """A job that was run, or attached to.
 
-    `name` is what it is called at the server, `stdin` what it reads, `stdout` and `stderr` what it writes: with a terminal,
-    everything comes by `stdout`. The job waits for whoever reads these: read both at the same time, or `close` what you do not
-    want.
+    `name` is what it is called at the server, `stdin` what it reads, `stdout` and `stderr` what it writes: with a
+    terminal, everything comes by `stdout`. The job waits for whoever reads these: read both at the same time, or
+    `close` what you do not want.
     """
 
     def __init__(
@@ -88,9 +88,9 @@ class RemoteJob:
         """How the job ends, when it has ended and all of its output has come.
 
         Output that nobody has begun to read by now is thrown away. When the connection ends before the job does, the
-        outcome is `lost`; a refusal is an outcome, too. Fails with `OutputMismatch` when not as many bytes have come as the
-        server has sent, with `CallCancelled` after `cancel`, and with any other error of the call (`JobExists`,
-        `InvalidArgument`, ...). Cancelling the Deferred ends the waiting, and not the job.
+        outcome is `lost`; a refusal is an outcome, too. Fails with `OutputMismatch` when not as many bytes have come
+        as the server has sent, with `CallCancelled` after `cancel`, and with any other error of the call
+        (`JobExists`, `InvalidArgument`, ...). Cancelling the Deferred ends the waiting, and not the job.
         """
         self.stdout.discard_unclaimed()
         self.stderr.discard_unclaimed()

@@ -3,8 +3,8 @@
 Invariants:
 
 1. All that has come is counted, whether somebody reads it or not.
-2. What waits to be read is `max_unread_bytes` and one piece at most: then nothing more is taken from the connection, and
-   so, once its windows are full, the job waits.
+2. What waits to be read is `max_unread_bytes` and one piece at most: then nothing more is taken from the connection,
+   and so, once its windows are full, the job waits.
 """
 
 from __future__ import annotations
@@ -24,8 +24,8 @@ DEFAULT_MAX_BYTES = 16 * 1024 * 1024
 class JobOutput:
     """What a job writes to one of its streams: an asynchronous iterator of `bytes`, never empty ones. For one reader.
 
-    It ends when the job has ended. Iterating raises `ConnectionEnded` when the connection did before, `OutputMismatch` when
-    not all has come, `OutputDiscarded`, and otherwise what the call has failed with.
+    It ends when the job has ended. Iterating raises `ConnectionEnded` when the connection did before,
+    `OutputMismatch` when not all has come, `OutputDiscarded`, and otherwise what the call has failed with.
     """
 
     received_bytes = 0

@@ -1,4 +1,4 @@
-"""The execution service as docs/exec.md has it, with jobs that are functions: what the client and the commands are tested against."""
+"""The execution service as docs/exec.md has it, with jobs that are functions: for the client and the commands."""
 
 from __future__ import annotations
 
@@ -98,7 +98,7 @@ async def _both(job: FakeJob, stdin: Body) -> Outcome:
 
 
 async def _play(job: FakeJob, stdin: Body) -> Outcome:
-    """Writes pieces: for each word `1:500` so many bytes to this stream, numbered through so that none can be mistaken."""
+    """Writes pieces: for each word `1:500` so many bytes to this stream, so that none can be mistaken."""
     for word in job.args:
         stream, size = map(int, word.split(":"))
         start = job.written[stream]
