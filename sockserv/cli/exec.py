@@ -11,6 +11,7 @@ from sockserv.cli.commandline import command_from, run_options, terminal_like
 from sockserv.cli.job_names import JOB_NAME
 from sockserv.cli.options import App, Command, pass_app
 from sockserv.cli.outcomes import EPILOG, JobStatus, run_job
+from sockserv.cli.output import as_json_line
 from sockserv.errors import ConnectionEnded
 
 if TYPE_CHECKING:
@@ -175,6 +176,8 @@ async def _keep(session: Session, client: Client, wanted: _Wanted, *, reads_inpu
     except ConnectionEnded:
         # It may run now, and goes on then.
         await session.remark(f"If it was started: sockserv attach {name}")
+        if session.options.json:
+            await session.errors.write(as_json_line({"job": name}))
         raise
 
 

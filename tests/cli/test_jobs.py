@@ -41,15 +41,18 @@ class TestKept:
         assert run.errors.content.startswith(b"sockserv: lost(a): ")
         assert run.errors.content.endswith(b"\nIf it goes on: sockserv attach a\n")
 
-    @pytest.mark.parametrize("option", ["--keep", "--detach"])
-    def test_whether_it_was_started_is_not_known(self, run: Run, option: str) -> None:
+    @pytest.mark.parametrize("options", [["--keep"], ["--detach"], ["--keep", "--json"]])
+    def test_whether_it_was_started_is_not_known(self, run: Run, options: list[str]) -> None:
         run.service.is_deaf = True
-        running = run.start("exec", option, "make", pieces=never())
+        running = run.start("exec", *options, "make", pieces=never())
         run.link.cut()
         with pytest.raises(ConnectionEnded):
             run.memory.run(running)
         (name,) = run.service.kept
-        assert run.errors.content.decode() == f"If it was started: sockserv attach {name}\n"
+        said = f"If it was started: sockserv attach {name}\n"
+        if "--json" in options:
+            said = f'{{"job":"{name}"}}\n'
+        assert run.errors.content.decode() == said
 
     def test_detached(self, run: Run) -> None:
         assert run.status("exec", "-d", "--job", "a", "make", pieces=never()) == 0
