@@ -16,7 +16,7 @@ __all__ = ["GuardianProcess"]
 _PROGRAM: Final = """\
 import sys
 sys.path.append(sys.argv[1])
-from sockserv.processes.guardian import main
+from sockserv.processes.main import main
 main(int(sys.argv[2]), int(sys.argv[3]))
 """
 """The path is that of the package only: what else is beside it is not wanted, and costs time."""
