@@ -32,13 +32,12 @@ class Place:
     name: str
     parent: str
     tasks: tuple[Task, ...]
-    is_disk: bool = False
 
 
 # A get that is written comes first: its server does not know the digest yet.
 PLACES = (
     Place("tmpfs", "/dev/shm", (Task.GET, Task.DISCARD, Task.PUT, Task.PUT_TREE, Task.GET_TREE)),
-    Place("disk", "/var/tmp", (Task.GET, Task.PUT), is_disk=True),
+    Place("disk", "/var/tmp", (Task.GET, Task.PUT)),
 )
 
 
@@ -118,7 +117,7 @@ def run(options: Options) -> Report:
                 lacking = ", ".join(missing(each.needs))
                 notes.append(f"{each.name} is missing: there is no {lacking} here")
         for number in range(options.rounds):
-            # Who comes first meets a disk, and the system's memory, as nobody else does.
+            # Who comes first may meet a machine as nobody else does: memory that nobody has used yet, for one.
             first = number % max(1, len(taking_part))
             turns = [*taking_part[first:], *taking_part[:first]]
             for place in PLACES:
@@ -148,31 +147,14 @@ def _folder(place: Place, sizes: Sizes) -> Iterator[Path]:
         served = base / "served"
         (served / TREE).mkdir(parents=True)
         (base / "local").mkdir()
-        _write(served / LARGE, sizes.large_bytes)
-        if place.is_disk:
-            _use_blocks(base / "blocks", sizes)
+        with (served / LARGE).open("wb") as large:
+            for _ in range(sizes.large_bytes // MIB):
+                large.write(os.urandom(MIB))
+            os.fsync(large.fileno())
         if Task.PUT_TREE in place.tasks:
             for number in range(sizes.small_files):
                 (served / TREE / f"{number:05}").write_bytes(os.urandom(sizes.small_bytes))
         yield base
-
-
-def _write(path: Path, size: int) -> None:
-    with path.open("wb") as file:
-        for _ in range(size // MIB):
-            file.write(os.urandom(MIB))
-        os.fsync(file.fileno())
-
-
-def _use_blocks(path: Path, sizes: Sizes) -> None:
-    """Have parts of the disk free that were written before.
-
-    The disk of a virtual machine is often a file that grows: its new parts take several times as long to be written,
-    and only those would find them who write first.
-    """
-    _write(path, 3 * sizes.large_bytes)
-    path.unlink()
-    os.sync()
 
 
 def _round(
