@@ -114,7 +114,7 @@ class ExecutionLimits:
     """How many of them may be those of one identity."""
 
     max_waiting_jobs: int = 256
-    """How many may wait until one more may run."""
+    """How many may wait until one more may run; of one identity no more than may run of it."""
 
     waiting_timeout_seconds: float = 60.0
     """How long one waits for that before it is refused."""

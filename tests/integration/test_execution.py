@@ -117,6 +117,19 @@ class TestWhatComesBack:
             assert done.stderr == GARBAGE
             assert done.outcome.stdin_bytes == len(GARBAGE)
 
+    @pytest.mark.parametrize("size", [0, 1, 65_535, 65_536, 65_537, 262_145, MIB - 1, MIB + 1])
+    @pytest_twisted.ensureDeferred
+    async def test_every_border(self, size: int) -> None:
+        async with served() as client:
+            data = GARBAGE[:size]
+            done = await client.exec.collect(["cat"], stdin=data)
+            assert (str(done.outcome), done.outcome.stdin_bytes) == ("exited(0)", size)
+            assert done.stdout == data
+            done = await client.exec.collect(
+                shell(f"head -c {size} /dev/zero >&2; head -c {size} /dev/zero")
+            )
+            assert (done.stdout, done.stderr) == (bytes(size), bytes(size))
+
     @pytest.mark.parametrize(
         ("argv", "said"),
         [
@@ -362,6 +375,18 @@ class TestManyJobs:
             assert len(os.listdir("/proc/self/fd")) <= len(before) + 1
             zombies = [line for line in children() if " Z " in line]
             assert not zombies
+
+    @pytest_twisted.ensureDeferred
+    async def test_what_starts_them_is_killed(self, mark: str) -> None:
+        async with served() as client:
+            jobs = [await client.exec.run(["sleep", mark]) for _ in range(3)]
+            await until_so(lambda: len(processes(mark)) == 3)
+            (guardian,) = (int(line.split()[0]) for line in children() if " Z " not in line)
+            os.kill(guardian, signal.SIGKILL)
+            for job in jobs:
+                assert (await job.outcome()).kind == "lost"
+            assert str((await client.exec.collect(["true"])).outcome) == "exited(0)"
+            await until_so(lambda: not processes(mark))
 
     @pytest_twisted.ensureDeferred
     async def test_those_beyond_the_bound_wait(self) -> None:

@@ -1,4 +1,4 @@
-"""A whole daemon, with its audit log in the state directory that is the first argument; it holds as many bytes as the second says."""
+"""A whole daemon, whose state directory is the first argument; it holds as many bytes as the second one says."""
 
 from __future__ import annotations
 

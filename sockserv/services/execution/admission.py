@@ -36,7 +36,8 @@ class Admission:
     async def enter(self, identity: str, clock: IReactorTime) -> bool:
         """Let one more job of this identity in, waiting for room if there must; `leave` has to follow.
 
-        Returns whether it had to wait. Raises `TooManyJobs` when too many wait, or when this one has waited too long. Cancelling it gives the turn up.
+        Returns whether it had to wait. Raises `TooManyJobs` when too many wait, or when this one has waited too long.
+        Cancelling it gives the turn up.
         """
         reason = self._obstacle(identity)
         if reason is None:
@@ -45,6 +46,10 @@ class Admission:
         limits = self._limits
         if len(self._waiting) >= limits.max_waiting_jobs:
             raise _refusal(reason, limits, f"and {limits.max_waiting_jobs} wait already")
+        own = sum(waiting.identity == identity for waiting in self._waiting)
+        if own >= limits.max_identity_jobs:
+            # Nobody may take all places from the others.
+            raise _refusal(reason, limits, f"and {own} of this identity wait already")
         admitted: Deferred[None] = Deferred(lambda _: self._give_up(waiting))
         timer = clock.callLater(limits.waiting_timeout_seconds, lambda: self._expire(waiting))
         waiting = _Waiting(identity, admitted, timer)

@@ -45,7 +45,8 @@ _REASONS: Final = {
 class Start:
     """What starting a job takes, in this order; any of it may wait, and be cancelled.
 
-    `decide` says what is to be run. `enter` waits for room, and says whether it had to; `leave` gives it back. `spawn` starts it.
+    `decide` says what is to be run. `enter` waits for room, and says whether it had to; `leave` gives it back. `spawn`
+    starts it.
     """
 
     decide: Callable[[], Awaitable[Decision]]
@@ -79,7 +80,7 @@ class LiveJob:
     # For the caller
 
     async def answer(self, start: Start) -> Outcome:
-        """Run the command, and wait for how it ends, though the call may end before: `CancelledError` is raised then, later.
+        """Run the command, and wait for how it ends, though the call may end before: then `CancelledError` is raised.
 
         Raises what `start` raises, and `OutcomeUnknown`.
         """

@@ -258,7 +258,7 @@ class Execution(Service):
         return job or _not_found(call)
 
     def _check_stopped(self, clock: IReactorTime) -> None:
-        """When the last job has gone, let the one know who waits, in a later turn: the answer, and the audit log, come first."""
+        """When the last job has gone, let the one know who waits, in a later turn: answer and audit log come first."""
         if self._stopped is not None and not self._live:
             clock.callLater(0, self._stopped.tell, None)
 

@@ -23,7 +23,7 @@ __all__ = ["Inflow", "Outflow"]
 
 
 class Inflow:
-    """Gives the request's body to a child, if that `is_wanted`. `is_complete` is whether the child has been told of its end."""
+    """Gives the request's body to a child, if that `is_wanted`. `is_complete`: the child has been told of its end."""
 
     _log = Logger()
 

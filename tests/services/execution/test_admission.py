@@ -45,6 +45,17 @@ def test_only_so_many_wait() -> None:
         assert not waiting.has_ended
 
 
+def test_nobody_takes_all_the_places_where_others_could_wait() -> None:
+    with LiveServer(max_jobs=2, max_identity_jobs=2, max_waiting_jobs=10) as server:
+        for _ in range(4):
+            server.begin("sleep", who=ALICE)
+        rule, message = refusal(server.run("true", who=ALICE))
+        assert rule == "max_jobs"
+        assert "and 2 of this identity wait already" in message
+        waiting = server.begin("true", who=BOB)
+        assert not waiting.has_ended
+
+
 def test_nobody_waits_for_ever() -> None:
     with LiveServer(max_identity_jobs=1, waiting_timeout_seconds=5.0) as server:
         server.begin("sleep", who=ALICE)
