@@ -16,5 +16,15 @@ class Allowance:
 
     def take(self, now: float) -> float:
         """Do one more: gives how many seconds that is too early, 0 if it is not."""
-        self._paid_until = max(self._paid_until, now) + 1.0 / self._per_second
+        self._paid_until = self._with_one_more(now)
         return max(0.0, self._paid_until - now - self._most)
+
+    def take_if_due(self, now: float) -> float:
+        """Do one more, unless that is too early: gives how many seconds it is, 0 if it was done."""
+        seconds = max(0.0, self._with_one_more(now) - now - self._most)
+        if not seconds:
+            self._paid_until = self._with_one_more(now)
+        return seconds
+
+    def _with_one_more(self, now: float) -> float:
+        return max(self._paid_until, now) + 1.0 / self._per_second

@@ -20,7 +20,7 @@ from twisted.logger import Logger
 
 from sockserv.chat.arguments import MAX_TEXT_BYTES
 from sockserv.chat.errors import ChatError, MemberNotFound, NotInRoom, TextTooLong
-from sockserv.chat.facts import Message, Room
+from sockserv.chat.facts import Room
 from sockserv.chat.lines import (
     Accepted,
     Command,
@@ -42,14 +42,16 @@ from sockserv.chat.lines import (
 from sockserv.chat.names import Place, conversation_of, parse_place, room_key
 from sockserv.errors import CallError, InternalError, InvalidArgument
 from sockserv.limits import ChatLimits
+from sockserv.services.chat.database import StoreError
 from sockserv.services.chat.device import Device, OnTheWay
 from sockserv.services.chat.members import Members, check_room
-from sockserv.services.chat.store import ChatStore, NewMessage, StoredMessage, StoreError
+from sockserv.services.chat.messages import NewMessage, StoredMessage, message_for
+from sockserv.services.chat.store import ChatStore
 from sockserv.services.chat.storing import Storing
 from sockserv.services.files.steps import InThread
 from sockserv.trust.identities import Identity
 
-__all__ = ["Hub", "message_for"]
+__all__ = ["Hub"]
 
 _AT_ONCE: Final = 100
 """So many messages are fetched from the store at a time."""
@@ -168,8 +170,10 @@ class Hub:
             case Received():
                 self._take_received(device, command.id)
             case Enter():
+                await self._wait_for_turn(device)
                 self._enter(device, room_key(command.room), after=self._given_out)
             case Leave():
+                await self._wait_for_turn(device)
                 room = room_key(command.room)
                 if self.members.leave_room(device, room):
                     self._tell(room, Left(room, device.identity.name))
@@ -217,10 +221,7 @@ class Hub:
         self.check(device.identity, place, command.text)
         if not place.is_member and place.name not in device.rooms:
             raise NotInRoom(f"enter the room {place.name} before you say something in it")
-        seconds = self.members.seconds_too_early(device.identity.name, self._clock.seconds())
-        if seconds:
-            device.notify(Slowed(round(seconds, 3)))
-            await deferLater(self._clock, seconds)
+        await self._wait_for_turn(device)
         while device.unstored >= self.limits.max_unstored:
             await device.change()
         device.unstored += 1
@@ -228,6 +229,13 @@ class Hub:
             device.identity.name, device.name, command.number, place, command.text
         )
         self.storing.add(message, partial(self._stored, device, message))
+
+    async def _wait_for_turn(self, device: Device) -> None:
+        """Wait if the member does more than it may: whatever others are told of costs them as much as a message."""
+        seconds = self.members.seconds_too_early(device.identity.name, self._clock.seconds())
+        if seconds:
+            device.notify(Slowed(round(seconds, 3)))
+            await deferLater(self._clock, seconds)
 
     def message(self, sender: str, device: str, number: int, place: Place, text: str) -> NewMessage:
         """A message to be stored."""
@@ -371,23 +379,6 @@ class Hub:
         """Note what is to be noted, and wait for what is being written; nothing more is after this."""
         self._store_received()
         await self.storing.idle()
-
-
-def message_for(message: StoredMessage, reader: str) -> Message:
-    """A message as it is for one who reads it."""
-    place = message.conversation[1:]
-    if not message.conversation.startswith("#"):
-        first, second = place.split(" ")
-        place = f"@{second if first == reader else first}"
-    return Message(
-        id=message.id,
-        to=place,
-        sender=message.sender,
-        device=message.device,
-        number=message.number,
-        text=message.text,
-        at=message.at,
-    )
 
 
 def _line_of(message: StoredMessage, reader: str) -> bytes:

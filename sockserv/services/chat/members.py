@@ -74,10 +74,18 @@ class Members:
 
     def seconds_too_early(self, name: str, now: float) -> float:
         """Count one more message of a member; gives how many seconds it is too early."""
+        return self._made(name, now).allowance.take(now)
+
+    def seconds_until_next(self, name: str, now: float) -> float:
+        """Count one more message of a member, if it may be sent now; gives how many seconds that is too early."""
+        return self._made(name, now).allowance.take_if_due(now)
+
+    def _made(self, name: str, now: float) -> Member:
+        """The member of this name, who is made if it was not there yet."""
         member = self._members.get(name)
         if member is None:
             member = self._members[name] = Member(name, self._limits, now=now)
-        return member.allowance.take(now)
+        return member
 
     def __iter__(self) -> Iterator[Member]:
         return iter(self._members.values())
@@ -85,9 +93,7 @@ class Members:
     def join(self, device: Device, *, now: float) -> Member:
         """A device is there. One of the same name ends, as it was replaced. Raises `TooManyMembers`."""
         name = device.identity.name
-        member = self._members.get(name)
-        if member is None:
-            member = self._members[name] = Member(name, self._limits, now=now)
+        member = self._made(name, now)
         before = member.devices.get(device.name)
         if before is not None:
             self.leave(before, now=now)

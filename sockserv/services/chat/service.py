@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable, Coroutine
 from functools import partial
 from pathlib import Path
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
 from twisted.internet.defer import Deferred, DeferredList, FirstError
@@ -30,12 +30,15 @@ from sockserv.limits import ChatLimits
 from sockserv.services.api import Audit, Call, NoArguments, Service, operation
 from sockserv.services.chat.carrier import CallCarrier
 from sockserv.services.chat.device import Device
-from sockserv.services.chat.hub import message_for
+from sockserv.services.chat.hub import Hub, message_for
 from sockserv.services.chat.members import check_room, may_enter
+from sockserv.services.chat.messages import StoredMessage, message_for
 from sockserv.services.chat.opening import Opening
-from sockserv.services.chat.store import ChatStore, StoredMessage
 from sockserv.services.files.steps import InThread
 from sockserv.trust.identities import Identity
+
+if TYPE_CHECKING:
+    from sockserv.services.chat.store import ChatStore
 
 __all__ = ["Chat"]
 
@@ -109,16 +112,20 @@ class Chat(Service):
         identity = call.identity
         hub = (await self._opening.get()).hub
         hub.check(identity, place, args.text)
-        seconds = hub.members.seconds_too_early(identity.name, self._clock.seconds())
-        if seconds:
-            raise TooFast(f"wait {seconds:.1f} seconds", details={"seconds": seconds})
+        self._check_pace(hub, identity)
         message = hub.message(identity.name, args.device, args.number, place, args.text)
         stored: Deferred[int | None] = Deferred()
-        hub.storing.add(message, stored.callback)
+
+        def give_out(number: int | None) -> None:
+            # Also when the caller has gone: what is stored is given out, or those who are there would never see it.
+            if number is not None:
+                hub.give_out(message, number)
+            stored.callback(number)
+
+        hub.storing.add(message, give_out)
         number = await stored
         if number is None:
             raise InternalError("the message could not be stored; the server's log says why")
-        hub.give_out(message, number)
         return Sent(id=number)
 
     @operation("chat.rooms", permission="chat", audit=Audit.NEVER)
@@ -193,10 +200,17 @@ class Chat(Service):
 
     @operation("chat.away", args=AwayArguments, permission="chat", audit=Audit.NEVER)
     def away(self, call: Call[AwayArguments]) -> None:
-        """Be away, or back; nothing happens to somebody who has not joined."""
+        """Be away, or back, which counts as a message; nothing happens to somebody who has not joined."""
         opened = self._opening.now
         if opened is not None:
+            self._check_pace(opened.hub, call.identity)
             opened.hub.set_away(call.identity.name, call.args.text)
+
+    def _check_pace(self, hub: Hub, identity: Identity) -> None:
+        """Raises `TooFast`. What is refused does not count: who asks too often is not kept out by that."""
+        seconds = hub.members.seconds_until_next(identity.name, self._clock.seconds())
+        if seconds:
+            raise TooFast(f"wait {seconds:.1f} seconds", details={"seconds": seconds})
 
 
 def _conversation(identity: Identity, to: str) -> str:

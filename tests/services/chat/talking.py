@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from types import TracebackType
 from typing import Any, TypeVar
+
+from twisted.internet.defer import Deferred
+from twisted.internet.task import deferLater
 
 from sockserv.chat.facts import Message
 from sockserv.chat.lines import (
@@ -93,12 +97,12 @@ class HubInMemory:
 
     def __init__(self, *, names: set[str] | None = None, **limits: Any) -> None:
         names = names or {"alice", "bob", "carol"}
-        in_thread = lambda function, *args: self.memory.network.in_thread(function, *args)  # noqa: E731
+        self.thread_seconds = 0.0
         self.memory: MemoryServer
         self.chat = Chat(
             _Later(self),  # type: ignore[arg-type]  # the clock is made by the server, which needs the service
             None,
-            in_thread=in_thread,
+            in_thread=self._in_thread,
             limits=ChatLimits(**limits),
             knows=names.__contains__,
             wall=lambda: self.memory.clock.seconds(),
@@ -125,6 +129,12 @@ class HubInMemory:
         opened = self.chat._opening.now
         assert opened is not None
         return opened.hub
+
+    def _in_thread(self, function: Callable[..., Any], *args: Any) -> Deferred[Any]:
+        """Calls the function in a later turn, after `thread_seconds` if the disk is to be slow."""
+        if self.thread_seconds:
+            return deferLater(self.memory.clock, self.thread_seconds, function, *args)
+        return self.memory.network.in_thread(function, *args)
 
     def join(
         self,

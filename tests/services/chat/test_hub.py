@@ -251,7 +251,7 @@ class TestSlowDevices:
             assert bob.texts() == ["301"]
 
     def test_who_takes_nothing_has_to_join_again(self) -> None:
-        with HubInMemory(max_notices=20) as hub:
+        with HubInMemory(max_notices=20, messages_at_once=1_000_000) as hub:
             link = Link()
             bob = hub.join("bob", "lobby", link=link)
             link.to_client.stall()
@@ -276,6 +276,16 @@ class TestSlowDevices:
             assert alice.take_only(Slowed) == [Slowed(0.1)]
             hub.memory.advance(0.4)
             assert len(bob.messages()) == 4
+
+    def test_coming_and_going_all_the_time_throws_nobody_else_out(self) -> None:
+        with HubInMemory(max_notices=20, messages_at_once=10) as hub:
+            alice, bob = hub.join("alice", "lobby"), hub.join("bob")
+            back_and_forth: list[Command] = [Enter("lobby"), Leave("lobby")]
+            bob.do(*back_and_forth * 3000)
+            assert len(alice.take()) == 10
+            assert len(bob.take_only(Slowed)) == 1
+            hub.memory.advance(10.0)
+            assert hub.hub.members.is_there("alice")
 
 
 class TestPresence:

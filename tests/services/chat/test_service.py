@@ -84,6 +84,38 @@ class TestSending:
                 send(hub, alice, 3)
             assert raised.value.details == {"seconds": 1.0}
 
+    def test_who_asks_too_often_is_not_kept_out_by_that(self) -> None:
+        with HubInMemory(messages_per_second=1.0, messages_at_once=1) as hub:
+            alice = connect(hub, "alice")
+            send(hub, alice, 1)
+            for _ in range(100):
+                with pytest.raises(TooFast):
+                    send(hub, alice, 2)
+            hub.memory.advance(1.0)
+            assert send(hub, alice, 2) == 2
+
+    def test_away_and_back_all_the_time(self) -> None:
+        with HubInMemory(messages_at_once=4) as hub:
+            alice, bob = hub.join("alice", "lobby"), hub.join("bob", "lobby")
+            alice.take()
+            for text in ("a", "b", "c", "d"):
+                hub.memory.run(bob.client.call("chat.away", {"text": text}))
+            with pytest.raises(TooFast):
+                hub.memory.run(bob.client.call("chat.away", {"text": "e"}))
+            assert len(alice.take()) == 4
+
+    def test_the_sender_goes_while_it_is_stored(self, hub: HubInMemory) -> None:
+        bob = hub.join("bob", "lobby")
+        alice = connect(hub, "alice")
+        hub.thread_seconds = 1.0
+        arguments = {"device": "d", "number": 1, "to": "lobby", "text": "x"}
+        call = hub.memory.run(alice.open("chat.send", arguments, end=True))
+        hub.memory.flush()
+        call.cancel()
+        hub.memory.advance(2.0)
+        hub.thread_seconds = 0.0
+        assert bob.texts() == ["x"]
+
     def test_without_the_permission(self, hub: HubInMemory) -> None:
         with pytest.raises(PermissionDenied):
             send(hub, hub.memory.connect(Identity("eve", frozenset({"echo"}))), 1)
