@@ -78,12 +78,14 @@ class Processes(Protocol):
 class Machine:
     """The processes of this machine.
 
-    `adopts` says that this process has become the reaper of all that its children start; see `become_reaper`.
+    `adopts` says that this process has become the reaper of all that its children start; see `become_reaper`. `proc` is where
+    Linux tells of processes.
     """
 
-    def __init__(self, *, adopts: bool) -> None:
+    def __init__(self, *, adopts: bool, proc: str = "/proc") -> None:
         self._adopts = adopts
-        self._children = f"/proc/self/task/{os.getpid()}/children"
+        self._proc = proc
+        self._children = f"{proc}/self/task/{os.getpid()}/children"
 
     @property
     def are_adopted(self) -> bool:
@@ -112,20 +114,19 @@ class Machine:
     def all(self) -> dict[int, Process]:
         """See `Processes`."""
         try:
-            names = os.listdir("/proc")
+            names = os.listdir(self._proc)
         except OSError:
             return {}
         found = {}
         for name in names:
             if name.isdecimal():
                 with suppress(OSError):  # it has ended meanwhile
-                    process = _read_process(int(name))
-                    found[process.pid] = process
+                    found[int(name)] = _read_process(self._proc, int(name))
         return found
 
     def mark(self, pid: int) -> int:
         """See `Processes`."""
-        with suppress(OSError), open(f"/proc/{pid}/limits", "rb") as file:
+        with suppress(OSError), open(f"{self._proc}/{pid}/limits", "rb") as file:
             for line in file:
                 if line.startswith(_MARK_LINE):
                     soft = line[len(_MARK_LINE) :].split()[0]
@@ -181,9 +182,9 @@ def become_reaper() -> bool:
         return False
 
 
-def _read_process(pid: int) -> Process:
+def _read_process(proc: str, pid: int) -> Process:
     # Not `open`, which asks six more things of the system for each of them.
-    file = os.open(f"/proc/{pid}/stat", os.O_RDONLY | os.O_CLOEXEC)
+    file = os.open(f"{proc}/{pid}/stat", os.O_RDONLY | os.O_CLOEXEC)
     try:
         content = os.read(file, _STAT_BYTES)
     finally:
