@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 import attrs
 from twisted.internet.defer import CancelledError, Deferred
@@ -16,10 +16,11 @@ from twisted.python.failure import Failure
 
 from sockserv.errors import Unavailable
 from sockserv.limits import ChatLimits
-from sockserv.services.chat.database import StoreError
-from sockserv.services.chat.hub import Hub
-from sockserv.services.chat.store import ChatStore
 from sockserv.services.files.steps import InThread
+
+if TYPE_CHECKING:
+    from sockserv.services.chat.hub import Hub
+    from sockserv.services.chat.store import ChatStore
 
 __all__ = ["OpenHub", "Opening"]
 
@@ -86,6 +87,11 @@ class Opening:
         return self._open
 
     async def _do_open(self) -> None:
+        # Imported late, with the database: a daemon starts sooner, and in many nobody chats.
+        from sockserv.services.chat.database import StoreError
+        from sockserv.services.chat.hub import Hub
+        from sockserv.services.chat.store import ChatStore
+
         try:
             store = await self._in_thread(ChatStore, self._path)
             # What is in memory is in one place only.

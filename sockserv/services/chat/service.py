@@ -30,7 +30,6 @@ from sockserv.limits import ChatLimits
 from sockserv.services.api import Audit, Call, NoArguments, Service, operation
 from sockserv.services.chat.carrier import CallCarrier
 from sockserv.services.chat.device import Device
-from sockserv.services.chat.hub import Hub, message_for
 from sockserv.services.chat.members import check_room, may_enter
 from sockserv.services.chat.messages import StoredMessage, message_for
 from sockserv.services.chat.opening import Opening
@@ -38,6 +37,7 @@ from sockserv.services.files.steps import InThread
 from sockserv.trust.identities import Identity
 
 if TYPE_CHECKING:
+    from sockserv.services.chat.hub import Hub
     from sockserv.services.chat.store import ChatStore
 
 __all__ = ["Chat"]

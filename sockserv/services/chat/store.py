@@ -14,41 +14,14 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Final
 
-import attrs
-
-from sockserv.services.chat.database import StoreError, explained, open_database
+from sockserv.services.chat.database import explained, open_database
+from sockserv.services.chat.messages import NewMessage, StoredMessage
 from sockserv.services.chat.words import as_indexed, as_query
 
-__all__ = ["ChatStore", "NewMessage", "StoreError", "StoredMessage"]
+__all__ = ["ChatStore"]
 
 _REMOVED_AT_ONCE: Final = 1000
 _MOST_UNREAD: Final = 1000
-
-
-@attrs.frozen
-class NewMessage:
-    """A message to store. `members` are the two of a direct one, nobody for a room's."""
-
-    conversation: str
-    sender: str
-    device: str
-    number: int
-    text: str
-    at: float
-    members: tuple[str, ...] = ()
-
-
-@attrs.frozen
-class StoredMessage:
-    """A message as it is stored; `at` is in seconds since 1970."""
-
-    id: int
-    conversation: str
-    sender: str
-    device: str
-    number: int
-    text: str
-    at: float
 
 
 _COLUMNS: Final = "id, conversation, sender, device, number, text, at"

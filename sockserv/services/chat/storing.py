@@ -8,7 +8,8 @@ from typing import Final, TypeAlias
 from twisted.internet.defer import Deferred
 from twisted.logger import Logger
 
-from sockserv.services.chat.store import ChatStore, NewMessage
+from sockserv.services.chat.messages import NewMessage
+from sockserv.services.chat.store import ChatStore
 from sockserv.services.files.steps import InThread
 
 __all__ = ["OnStored", "Storing"]

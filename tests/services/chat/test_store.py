@@ -7,7 +7,8 @@ from typing import Any
 
 import pytest
 
-from sockserv.services.chat.store import ChatStore, NewMessage, StoredMessage
+from sockserv.services.chat.messages import NewMessage, StoredMessage
+from sockserv.services.chat.store import ChatStore
 
 LOBBY = "#lobby"
 PAIR = "@alice bob"

@@ -1,0 +1,52 @@
+"""Messages as the hub has them."""
+
+from __future__ import annotations
+
+import attrs
+
+from sockserv.chat.facts import Message
+
+__all__ = ["NewMessage", "StoredMessage", "message_for"]
+
+
+@attrs.frozen
+class NewMessage:
+    """A message to store. `members` are the two of a direct one, nobody for a room's."""
+
+    conversation: str
+    sender: str
+    device: str
+    number: int
+    text: str
+    at: float
+    members: tuple[str, ...] = ()
+
+
+@attrs.frozen
+class StoredMessage:
+    """A message as it is stored; `at` is in seconds since 1970."""
+
+    id: int
+    conversation: str
+    sender: str
+    device: str
+    number: int
+    text: str
+    at: float
+
+
+def message_for(message: StoredMessage, reader: str) -> Message:
+    """A message as it is for one who reads it."""
+    place = message.conversation[1:]
+    if not message.conversation.startswith("#"):
+        first, second = place.split(" ")
+        place = f"@{second if first == reader else first}"
+    return Message(
+        id=message.id,
+        to=place,
+        sender=message.sender,
+        device=message.device,
+        number=message.number,
+        text=message.text,
+        at=message.at,
+    )
