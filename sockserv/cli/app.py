@@ -29,6 +29,7 @@ _COMMANDS: Final = (
     *("put", "get", "sync"),
     *("exec", "shell", "jobs", "attach", "wait", "kill"),
     *("ls", "stat", "mkdir", "mv", "rm", "digest", "usage"),
+    *("chat", "who"),
     *("login", "logout", "servers", "whoami"),
     *("invite", "identities", "revoke", "policy"),
     *("audit", "certificate", "config"),

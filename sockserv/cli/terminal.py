@@ -14,7 +14,7 @@ import click
 from sockserv.cli.exits import EndedBySignal
 from sockserv.cli.process import is_ignored, undoing
 
-__all__ = ["SIGNALS", "ProcessTerminal", "Terminal"]
+__all__ = ["SIGNALS", "ProcessTerminal", "Terminal", "left_as_it_was"]
 
 SIGNALS: Final = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 """Those that end a command."""
@@ -48,6 +48,23 @@ class Terminal(Protocol):
         """
 
 
+@contextmanager
+def left_as_it_was() -> Iterator[None]:
+    """Whatever this block does to the terminal that is standard input, and however the process ends, but by SIGKILL: it is undone."""
+    # Imported late: hardly any command needs it.
+    import termios
+
+    before = termios.tcgetattr(0)
+
+    def restore() -> None:
+        with suppress(termios.error):
+            # What was typed ahead is for whoever reads next; a terminal that takes nothing must not hold us up.
+            termios.tcsetattr(0, termios.TCSANOW, before)
+
+    with undoing(restore):
+        yield
+
+
 class ProcessTerminal:
     """The terminal of this process."""
 
@@ -69,18 +86,11 @@ class ProcessTerminal:
     @contextmanager
     def raw(self) -> Iterator[None]:
         """Standard input without any help of the system's; see `Terminal`."""
-        # Imported late: hardly any command needs them.
+        # Imported late: hardly any command needs it.
         import termios
         import tty
 
-        before = termios.tcgetattr(0)
-
-        def restore() -> None:
-            with suppress(termios.error):
-                # What was typed ahead is for whoever reads next; a terminal that takes nothing must not hold us up.
-                termios.tcsetattr(0, termios.TCSANOW, before)
-
-        with undoing(restore):
+        with left_as_it_was():
             tty.setraw(0, termios.TCSANOW)
             yield
 

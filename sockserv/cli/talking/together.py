@@ -1,0 +1,20 @@
+"""Several things that end together."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from twisted.internet.defer import Deferred, DeferredList, FirstError
+
+__all__ = ["first_of"]
+
+
+async def first_of(*tasks: Deferred[Any]) -> None:
+    """Wait for the first to end, then cancel the others. Raises what that one has failed with; cancelling it cancels all."""
+    try:
+        await DeferredList(tasks, fireOnOneCallback=True, fireOnOneErrback=True, consumeErrors=True)
+    except FirstError as error:
+        error.subFailure.raiseException()
+    finally:
+        for task in tasks:
+            task.cancel()
