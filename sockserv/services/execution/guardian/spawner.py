@@ -64,11 +64,11 @@ class GuardianSpawner:
         self._session: GuardianSession | None = None
         self._requests: deque[_Request] = deque()
         self._starting = 0
-        self._is_stopping = False
+        self._stopping: list[Deferred[None]] = []
 
     def spawn(self, program: Program) -> Deferred[Child]:
         """See `Spawner`. Fails with `StartFailed` (`ECANCELED`) between `stop` and its end."""
-        if self._is_stopping:
+        if self._stopping:
             return fail(StartFailed(errno.ECANCELED, "process"))
         try:
             request = _Request(program, launch_of(program))
@@ -79,18 +79,24 @@ class GuardianSpawner:
         return request.waiting
 
     def stop(self) -> Deferred[None]:
-        """See `Spawner`; to be called once at a time. Programs may be started again when this has fired."""
+        """See `Spawner`. Programs may be started again when this has fired."""
         if self._session is None:
             return succeed(None)
-        self._is_stopping = True
-        requests, self._requests = self._requests, deque()
-        for request in requests:
-            self._refuse(request, errno.ECANCELED)
-        return self._session.stop().addCallback(self._on_stopped)
+        stopped: Deferred[None] = Deferred()
+        self._stopping.append(stopped)
+        if len(self._stopping) == 1:
+            requests, self._requests = self._requests, deque()
+            for request in requests:
+                self._refuse(request, errno.ECANCELED)
+            self._session.stop().addCallback(self._on_stopped)
+        return stopped
 
     def _on_stopped(self, result: None) -> None:
         self._session = None
-        self._is_stopping = False
+        stopping, self._stopping = self._stopping, []
+        for stopped in stopping:
+            if not stopped.called:  # it was cancelled
+                stopped.callback(None)
 
     def _ask(self) -> None:
         """Ask for as many starts as may be under way."""

@@ -276,6 +276,15 @@ class TestStopping:
         kit.run()
         assert len(kit.guardians.all) == 2
 
+    def test_more_than_one_may_wait_for_that(self, kit: Kit) -> None:
+        kit.run()
+        stopped = [Result(kit.spawner.stop()) for _ in range(3)]
+        stopped[1].deferred.cancel()
+        assert kit.guardian.requests == [(Request.STOP,)]
+        kit.guardian.end()
+        assert [one.is_there() for one in stopped] == [True] * 3
+        assert Result(kit.spawner.stop()).is_there()
+
     def test_a_guardian_that_does_not(self, kit: Kit) -> None:
         child, _ = kit.run()
         ended = Result(child.ended)
