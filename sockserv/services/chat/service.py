@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from bisect import bisect_right
 from collections.abc import Callable, Coroutine
 from functools import partial
 from pathlib import Path
@@ -23,7 +24,7 @@ from sockserv.chat.arguments import (
     WhoArguments,
 )
 from sockserv.chat.errors import TooFast
-from sockserv.chat.facts import Message, Presence, PresenceState, Room, Sent
+from sockserv.chat.facts import Presence, PresenceState, Room, Sent
 from sockserv.chat.names import conversation_of, parse_place, room_key
 from sockserv.errors import InternalError
 from sockserv.limits import ChatLimits
@@ -41,6 +42,9 @@ if TYPE_CHECKING:
     from sockserv.services.chat.store import ChatStore
 
 __all__ = ["Chat"]
+
+_AT_ONCE_BYTES: Final = 256 * 1024
+"""So much text of messages is looked up, and sent, at a time."""
 
 _encode_lines: Final = msgspec.json.Encoder().encode_lines
 
@@ -182,14 +186,14 @@ class Chat(Service):
             before=args.before,
             after=args.after,
         )
-        await _send_messages(call, await self._in_reading_thread(look))
+        await self._send_messages(call, reading, await self._in_reading_thread(look))
 
     @operation("chat.search", args=SearchArguments, permission="chat", audit=Audit.NEVER)
     async def search(self, call: Call[SearchArguments]) -> None:
         """Messages with all of some words: a line of JSON each."""
         reading = (await self._opening.get()).reading
         found = await self._in_reading_thread(_search, reading, call.identity, call.args)
-        await _send_messages(call, found)
+        await self._send_messages(call, reading, found)
 
     @operation("chat.read", args=ReadArguments, permission="chat", audit=Audit.NEVER)
     async def read(self, call: Call[ReadArguments]) -> None:
@@ -206,6 +210,17 @@ class Chat(Service):
             self._check_pace(opened.hub, call.identity)
             opened.hub.set_away(call.identity.name, call.args.text)
 
+    async def _send_messages(self, call: Call[Any], reading: ChatStore, ids: list[int]) -> None:
+        """Send messages, a few at a time: somebody may ask for many large ones, and take none of them."""
+        left = ids
+        while left:
+            look = partial(reading.messages, left, max_bytes=_AT_ONCE_BYTES)
+            found: list[StoredMessage] = await self._in_reading_thread(look)
+            if not found:
+                return
+            await _send_lines(call, [message_for(message, call.identity.name) for message in found])
+            left = left[bisect_right(left, found[-1].id) :]
+
     def _check_pace(self, hub: Hub, identity: Identity) -> None:
         """Raises `TooFast`. What is refused does not count: who asks too often is not kept out by that."""
         seconds = hub.members.seconds_until_next(identity.name, self._clock.seconds())
@@ -220,7 +235,7 @@ def _conversation(identity: Identity, to: str) -> str:
     return conversation_of(place, identity.name)
 
 
-def _search(store: ChatStore, identity: Identity, args: SearchArguments) -> list[StoredMessage]:
+def _search(store: ChatStore, identity: Identity, args: SearchArguments) -> list[int]:
     if args.to is not None:
         conversation = _conversation(identity, args.to)
         return store.search(args.text, "", [conversation], count=args.count)
@@ -257,8 +272,3 @@ def _unread(store: ChatStore, name: str, rooms: list[str]) -> dict[str, int]:
 async def _send_lines(call: Call[Any], facts: list[Any]) -> None:
     if facts:
         await call.send(_encode_lines(facts))
-
-
-async def _send_messages(call: Call[Any], messages: list[StoredMessage]) -> None:
-    facts: list[Message] = [message_for(message, call.identity.name) for message in messages]
-    await _send_lines(call, facts)

@@ -9,6 +9,7 @@ Invariants:
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -130,9 +131,11 @@ class ChatStore:
     def mark_read(self, member: str, conversation: str, number: int) -> None:
         """Note up to which id a member has read a conversation; never less than before."""
         with self._transaction():
+            # Anybody may ask for this about any place: where nothing was said, there is nothing to note.
             self._database.execute(
-                "INSERT INTO read VALUES (?, ?, ?) ON CONFLICT DO UPDATE SET id = max(id, excluded.id)",
-                (member, conversation, number),
+                "INSERT INTO read SELECT ?, ?, ? WHERE EXISTS (SELECT 1 FROM messages WHERE conversation = ?) "
+                "ON CONFLICT DO UPDATE SET id = max(id, excluded.id)",
+                (member, conversation, number, conversation),
             )
 
     def mark_seen(self, member: str, at: float) -> None:
@@ -216,36 +219,54 @@ class ChatStore:
 
     def history(
         self, conversation: str, *, count: int, before: int | None = None, after: int | None = None
-    ) -> list[StoredMessage]:
-        """The last messages of a conversation, below the id `before`; or the first ones above `after`. In their order."""
+    ) -> list[int]:
+        """The last messages of a conversation, below the id `before`; or the first ones above `after`. Their ids, in their order."""
         where, bound, order = "id < ?", before or 2**62, "DESC"
         if after is not None:
             where, bound, order = "id > ?", after, "ASC"
         with explained():
             rows = self._database.execute(
-                f"SELECT {_COLUMNS} FROM messages WHERE conversation = ? AND {where} ORDER BY id {order} LIMIT ?",
+                f"SELECT id FROM messages WHERE conversation = ? AND {where} ORDER BY id {order} LIMIT ?",
                 (conversation, bound, count),
             ).fetchall()
-        found = [StoredMessage(*row) for row in rows]
-        return found if after is not None else found[::-1]
+        return sorted(number for (number,) in rows)
 
     def search(
         self, text: str, member: str, conversations: Sequence[str], *, count: int
-    ) -> list[StoredMessage]:
-        """The last messages with all words of `text`, in the member's mail and in some conversations, in their order."""
+    ) -> list[int]:
+        """The last messages with all words of `text`, in the member's mail and in some conversations: their ids, in their order."""
         query = as_query(text)
         if not query:
             return []
-        places = ", ".join("?" * len(conversations))
         with explained():
+            # As one value: SQLite does not take as many as there may be rooms.
             rows = self._database.execute(
-                f"SELECT {_PREFIXED} FROM words CROSS JOIN messages ON messages.id = words.rowid "
-                f"WHERE words MATCH ? AND (conversation IN ({places}) OR EXISTS "
+                "SELECT messages.id FROM words CROSS JOIN messages ON messages.id = words.rowid "
+                "WHERE words MATCH ? AND (conversation IN (SELECT value FROM json_each(?)) OR EXISTS "
                 "(SELECT 1 FROM mail WHERE mail.member = ? AND mail.id = messages.id)) "
                 "ORDER BY words.rowid DESC LIMIT ?",
-                (query, *conversations, member, count),
+                (query, json.dumps(list(conversations)), member, count),
             ).fetchall()
-        return [StoredMessage(*row) for row in reversed(rows)]
+        return sorted(number for (number,) in rows)
+
+    def messages(self, ids: Iterable[int], *, max_bytes: int) -> list[StoredMessage]:
+        """The first of the messages with these ids, in this order, up to where their texts have so many bytes together.
+
+        It is one at least, if any of them is there; those that are not, any more, are passed over.
+        """
+        found: list[StoredMessage] = []
+        with explained():
+            for number in ids:
+                row = self._database.execute(
+                    f"SELECT {_COLUMNS} FROM messages WHERE id = ?", (number,)
+                ).fetchone()
+                if row is None:
+                    continue
+                found.append(StoredMessage(*row))
+                max_bytes -= len(found[-1].text.encode())
+                if max_bytes <= 0:
+                    break
+        return found
 
     def unread(self, member: str, conversation: str) -> int:
         """How many messages of others a conversation has above those that a member has read; no more than 1000 are counted."""

@@ -140,6 +140,13 @@ class TestLookingBack:
             with pytest.raises(InvalidArgument):
                 ask(hub, alice, "history", to="lobby", count=wrong)
 
+    def test_large_messages(self, hub: HubInMemory) -> None:
+        alice = connect(hub, "alice")
+        said = [str(number) * 60_000 for number in range(1, 10)]
+        for number, text in enumerate(said, 1):
+            send(hub, alice, number, text)
+        assert texts(ask(hub, alice, "history", to="lobby")) == said
+
     def test_what_two_have_said(self, hub: HubInMemory) -> None:
         alice, bob = connect(hub, "alice"), connect(hub, "bob")
         send(hub, alice, 1, "hi", to="@bob")
