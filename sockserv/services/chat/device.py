@@ -3,12 +3,13 @@
 Invariants:
 
 1. A device gets messages in the order of their ids, each once in a session.
-2. No more messages are on their way to it than `max_unreceived`. One that falls behind gets the others from the store.
+2. No more messages are on their way to it than `max_unreceived`, and no more than a MiB and one of them. One that falls behind gets the others from the store.
 """
 
 from __future__ import annotations
 
 from collections import deque
+from typing import Final
 
 import attrs
 from twisted.internet.defer import Deferred
@@ -21,6 +22,9 @@ from sockserv.trust.identities import Identity
 
 __all__ = ["Device", "OnTheWay"]
 
+_MAX_BYTES_ON_THE_WAY: Final = 1024 * 1024
+"""With more, no message is sent to a device before it has acknowledged some."""
+
 
 @attrs.frozen
 class OnTheWay:
@@ -30,6 +34,15 @@ class OnTheWay:
     sender: str
     device: str
     is_mail: bool
+
+
+@attrs.frozen
+class _Sent:
+    """What was given to the carrier: its `line`-th line, and how many bytes that has."""
+
+    message: OnTheWay
+    line: int
+    size: int
 
 
 class Device:
@@ -51,7 +64,9 @@ class Device:
         self.unstored = 0
         self.ended: Deferred[None] = Deferred()
         self._limits = limits
-        self._on_the_way: deque[OnTheWay] = deque()
+        self._on_the_way: deque[_Sent] = deque()
+        self._bytes_on_the_way = 0
+        self._lines = 0
         self._delivered: dict[int, set[str]] = {}
         self._waiting: list[Deferred[None]] = []
 
@@ -63,7 +78,7 @@ class Device:
         if self.carrier.waiting >= self._limits.max_notices + self._limits.max_unreceived:
             self.end(Unavailable("the device has taken nothing for too long: join again"))
             return
-        self.carrier.send(encode_line(event))
+        self._give(encode_line(event))
 
     def end(self, error: Exception) -> None:
         """End the session with an error."""
@@ -75,12 +90,15 @@ class Device:
     @property
     def room(self) -> int:
         """How many more messages may be on their way to it."""
+        if self._bytes_on_the_way >= _MAX_BYTES_ON_THE_WAY:
+            return 0
         return self._limits.max_unreceived - len(self._on_the_way)
 
     @property
     def has_plenty_of_room(self) -> bool:
         """Whether it is worth while to look for more in the store."""
-        return 2 * self.room >= self._limits.max_unreceived
+        is_half_empty = 2 * self._bytes_on_the_way <= _MAX_BYTES_ON_THE_WAY
+        return is_half_empty and 2 * self.room >= self._limits.max_unreceived
 
     def offer(self, message: OnTheWay, line: bytes) -> None:
         """A new message for it, which is `line`. It may have to wait in the store."""
@@ -100,17 +118,29 @@ class Device:
     def send(self, message: OnTheWay, line: bytes) -> None:
         """Send a message."""
         self.cursor = message.id
-        self._on_the_way.append(message)
-        self.carrier.send(line)
+        self._give(line)
+        self._on_the_way.append(_Sent(message, self._lines, len(line)))
+        self._bytes_on_the_way += len(line)
 
     def received(self, number: int) -> list[OnTheWay]:
         """It has all messages up to this id; gives those that are news."""
+        # What waits here it cannot have, whatever it says: or one that takes nothing would be sent more and more.
+        gone = self._lines - self.carrier.waiting
         news = []
-        while self._on_the_way and self._on_the_way[0].id <= number:
-            news.append(self._on_the_way.popleft())
+        while self._on_the_way:
+            sent = self._on_the_way[0]
+            if sent.message.id > number or sent.line > gone:
+                break
+            self._on_the_way.popleft()
+            self._bytes_on_the_way -= sent.size
+            news.append(sent.message)
         if news:
             self.wake()
         return news
+
+    def _give(self, line: bytes) -> None:
+        self._lines += 1
+        self.carrier.send(line)
 
     # What becomes of its own messages
 

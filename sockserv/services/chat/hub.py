@@ -197,10 +197,13 @@ class Hub:
                 )
             )
             for message in found:
+                if device.room <= 0:
+                    break
                 self._give(device, message)
-            if len(found) < count and given_out == self._given_out:
-                # Nothing was given out while the store was read, and so nothing was missed.
-                device.is_behind = False
+            else:
+                if len(found) < count and given_out == self._given_out:
+                    # Nothing was given out while the store was read, and so nothing was missed.
+                    device.is_behind = False
 
     def _give(self, device: Device, message: StoredMessage) -> None:
         """Send a message from the store, if it is one for the device after all."""

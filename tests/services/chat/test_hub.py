@@ -250,6 +250,38 @@ class TestSlowDevices:
             alice.say(301, "301")
             assert bob.texts() == ["301"]
 
+    def test_large_messages(self) -> None:
+        with HubInMemory(messages_at_once=1000) as hub:
+            alice, bob = hub.join("alice", "lobby"), hub.join("bob", "lobby")
+            said = [f"{number} {'x' * 60_000}" for number in range(1, 51)]
+            for number, text in enumerate(said, 1):
+                alice.say(number, text)
+            texts: list[str] = []
+            while got := bob.messages():
+                assert len(got) < 20
+                texts += [message.text for message in got]
+            assert texts == said
+
+    def test_who_acknowledges_what_it_does_not_take_is_sent_no_more(self) -> None:
+        with HubInMemory(max_unreceived=10, messages_at_once=10_000) as hub:
+            link = Link()
+            bob = hub.join("bob", "lobby", link=link)
+            link.to_client.stall()
+            alice = hub.join("alice", "lobby")
+            member = hub.hub.members.get("bob")
+            assert member is not None
+            for number in range(1, 400):
+                alice.say(number, "x" * 20_000)
+                alice.take()
+                bob.do(Received(2**53 - 1))
+                assert member.devices["phone"].carrier.waiting <= 20
+            link.to_client.resume()
+            hub.memory.flush()
+            numbers: list[int] = []
+            while got := bob.messages():
+                numbers += [message.number for message in got]
+            assert numbers == list(range(1, 400))
+
     def test_who_takes_nothing_has_to_join_again(self) -> None:
         with HubInMemory(max_notices=20, messages_at_once=1_000_000) as hub:
             link = Link()
