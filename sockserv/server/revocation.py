@@ -12,6 +12,7 @@ from sockserv.net.calls import IncomingCall
 from sockserv.net.peer import Peer
 from sockserv.server.trail import AuditTrail
 from sockserv.trust.identities import Identity
+from sockserv.trust.store import ADMIN
 
 __all__ = ["Revocation"]
 
@@ -33,7 +34,8 @@ class Revocation:
     def reconsider(self, peer: Peer, current: Callable[[Identity], Identity | None]) -> None:
         """Let the peer be what `current` makes of its identity; None ends its calls and its connection.
 
-        Of the running calls those end whose permission has changed in any way; the others go on.
+        Of the running calls those end whose permission has changed in any way, of who is an admin no more all that need one;
+        the others go on.
         """
         before: Identity | None = peer.identity
         if before is None or not peer.is_logged_in:
@@ -59,10 +61,13 @@ class Revocation:
         peer.release()
 
     def _end_changed(self, peer: Peer, before: Identity, now: Identity) -> None:
+        # An admin may do with what others have, by the same operations, what is permitted with one's own.
+        is_admin_no_more = before.may(ADMIN) and not now.may(ADMIN)
         peer.hold()
         for call in _running(peer):
             permission = self._permission_of(call.op)
-            if before.grant(permission) == now.grant(permission):
+            reaches_less = is_admin_no_more and permission is not None
+            if before.grant(permission) == now.grant(permission) and not reaches_less:
                 continue
             why = f"what {now.name} may do by the permission {permission!r} was changed"
             self._trail.revoked(peer, f"{call.op}: {why}")

@@ -376,6 +376,23 @@ def test_a_change_ends_the_calls_that_need_what_has_changed(
                 memory.run(call.result())
 
 
+def test_who_is_no_admin_any_more_reaches_nothing_of_others(streams: Streams) -> None:
+    with serve(streams) as memory:
+        client = memory.connect(attrs.evolve(ALICE, permissions=GRANTS | {"admin"}))
+        run, wait = begin(memory, client, "run"), begin(memory, client, "wait")
+        reconsider(memory, alice=ALICE)
+        assert type(failure(memory, run)) is PermissionDenied
+        assert len(streams.ends) == 1
+        reconsider(memory, alice=attrs.evolve(ALICE, permissions=GRANTS | {"admin"}))
+        again = begin(memory, client, "run")
+        memory.flush()
+        assert len(streams.ends) == 1
+        for call in (wait, again):
+            call.cancel()
+            with pytest.raises(CallCancelled):
+                memory.run(call.result())
+
+
 def test_new_calls_are_checked_by_what_is_true_now(streams: Streams) -> None:
     with serve(streams) as memory:
         client = memory.connect(attrs.evolve(ALICE, permissions=frozenset()))
