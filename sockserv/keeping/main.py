@@ -40,6 +40,8 @@ def main(link_number: int, lock_number: int, open_files: int) -> None:
     os.set_inheritable(lock_number, False)
     link = socket.socket(fileno=link_number)
     link.set_inheritable(False)
+    # The programs get what most systems have, and not what a daemon has for its own files.
+    os.umask(0o022)
     _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (open_files, most))
     decoder = Decoder()

@@ -23,6 +23,8 @@ _MAX_DESCRIPTORS: Final = 3
 
 def main(link_number: int, open_files: int) -> None:
     """Be the guardian whose socket has this number; the programs may have so many files open as `open_files` says."""
+    # The programs get what most systems have, and not what a daemon has for its own files.
+    os.umask(0o022)
     _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (open_files, most))
     link = socket.socket(fileno=link_number)

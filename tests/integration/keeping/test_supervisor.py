@@ -319,7 +319,7 @@ class TestSurroundings:
 
     @pytest_twisted.ensureDeferred
     async def test_nothing_is_handed_down(self, tmp_path: Path) -> None:
-        script = "ls -l /proc/self/fd | grep -c -- '->'; env | sort; pwd; ulimit -n; ps -o ni= -p $$; ulimit -c"
+        script = "ls -l /proc/self/fd | grep -c -- '->'; env | sort; pwd; ulimit -n; ps -o ni= -p $$; umask"
         async with kept(tmp_path / "jobs") as keeper:
             job = await keeper.shell(script, nice=3, limits=ResourceLimits(open_files=77))
             attached = Attached(job)
@@ -334,7 +334,7 @@ class TestSurroundings:
                 "SHLVL",
                 "_",
             }
-            assert [line.strip() for line in lines[-4:-1]] == ["/", "77", str(os.nice(0) + 3)]
+            assert [line.strip() for line in lines[-4:]] == ["/", "77", str(os.nice(0) + 3), "0022"]
 
     @pytest_twisted.ensureDeferred
     async def test_a_path_that_is_too_long_for_a_socket(self, tmp_path: Path) -> None:

@@ -363,6 +363,17 @@ class TestManyJobs:
         await spawner.stop()
 
     @run_in
+    async def test_the_mask_for_new_files_is_the_usual_one(self) -> None:
+        """A daemon in the background has one that lets nobody else read anything."""
+        before = os.umask(0o077)
+        try:
+            spawner = GuardianSpawner(reactor)
+            assert (await run(spawner, shell("umask"))).output == b"0022\n"
+            await spawner.stop()
+        finally:
+            os.umask(before)
+
+    @run_in
     async def test_so_many_files_are_open_that_no_job_fits(self, spawner: GuardianSpawner) -> None:
         import resource
 
