@@ -7,6 +7,8 @@ from typing import Annotated, Final
 import attrs
 from msgspec import Meta
 
+from sockserv.chat.errors import TextTooLong
+
 __all__ = [
     "MAX_HISTORY_COUNT",
     "MAX_TEXT_BYTES",
@@ -17,6 +19,7 @@ __all__ = [
     "SearchArguments",
     "SendArguments",
     "WhoArguments",
+    "check_text",
 ]
 
 MAX_TEXT_BYTES: Final = 64 * 1024
@@ -96,3 +99,13 @@ class AwayArguments:
     """The identity is away, and says why; None: it is back."""
 
     text: _Status | None = None
+
+
+def check_text(text: str) -> None:
+    """Look over something that is to be said. Raises `TextTooLong` where no hub would take it."""
+    try:
+        size = len(text.encode())
+    except UnicodeEncodeError:
+        raise TextTooLong("what is said has to be text") from None
+    if not 0 < size <= MAX_TEXT_BYTES:
+        raise TextTooLong(f"a message has 1 to {MAX_TEXT_BYTES} bytes, and not {size}")

@@ -15,6 +15,8 @@ from typing import TYPE_CHECKING, Final
 
 from twisted.internet.defer import Deferred, fail
 
+from sockserv.chat.arguments import check_text
+from sockserv.chat.errors import ChatError
 from sockserv.chat.lines import (
     Accepted,
     Command,
@@ -99,6 +101,12 @@ class Session:
         """Say something at a place; see `RoomSession.say`."""
         if self._failure is not None:
             return fail(self._failure)
+        try:
+            # What the hub could not even read would end the session.
+            parse_place(to)
+            check_text(text)
+        except ChatError as error:
+            return fail(error)
         message = SentMessage(0, to, text)
         if self._next_number is None:
             # The hub tells at the first joining which number comes next.

@@ -18,8 +18,8 @@ from twisted.internet.interfaces import IReactorTime
 from twisted.internet.task import deferLater
 from twisted.logger import Logger
 
-from sockserv.chat.arguments import MAX_TEXT_BYTES
-from sockserv.chat.errors import ChatError, MemberNotFound, NotInRoom, TextTooLong
+from sockserv.chat.arguments import check_text
+from sockserv.chat.errors import ChatError, MemberNotFound, NotInRoom
 from sockserv.chat.facts import Room
 from sockserv.chat.lines import (
     Accepted,
@@ -254,12 +254,7 @@ class Hub:
 
     def check(self, identity: Identity, place: Place, text: str) -> None:
         """Look over something that is to be said. Raises `TextTooLong`, `MemberNotFound`, and `NoSuchRoom`."""
-        try:
-            size = len(text.encode())
-        except UnicodeEncodeError:
-            raise TextTooLong("what is said has to be text") from None
-        if not 0 < size <= MAX_TEXT_BYTES:
-            raise TextTooLong(f"a message has 1 to {MAX_TEXT_BYTES} bytes, and not {size}")
+        check_text(text)
         if not place.is_member:
             check_room(identity, place.name)
         elif not self._knows(place.name) and not self.members.is_there(place.name):

@@ -8,7 +8,8 @@ from typing import Any, TypeVar
 import pytest
 from twisted.internet.defer import CancelledError, Deferred
 
-from sockserv.chat.errors import MemberNotFound, NoSuchRoom
+from sockserv.chat.arguments import MAX_TEXT_BYTES
+from sockserv.chat.errors import BadName, MemberNotFound, NoSuchRoom, TextTooLong
 from sockserv.chat.lines import Event
 from sockserv.client import Client
 from sockserv.client.chat import RoomSession, SentMessage, Session, Talk
@@ -85,6 +86,26 @@ class TestOneConnection:
         with pytest.raises(MemberNotFound):
             result(hub, place.say("hello?"))
         result(hub, place._session.say("@bob", "hello"))
+
+    @pytest.mark.parametrize(
+        ("to", "text", "error"),
+        [
+            ("lobby", "", TextTooLong),
+            ("lobby", "x" * (MAX_TEXT_BYTES + 1), TextTooLong),
+            ("lobby", "x" * 1_000_000, TextTooLong),
+            ("lobby", "\udc80", TextTooLong),
+            ("x" * 10_000, "hello", BadName),
+            ("@" + "x" * 10_000, "hello", BadName),
+        ],
+        ids=["empty", "too-long", "much-too-long", "no-text", "room", "member"],
+    )
+    def test_what_no_hub_takes_does_not_end_the_session(
+        self, hub: HubInMemory, to: str, text: str, error: type[Exception]
+    ) -> None:
+        room = join(hub, "alice")
+        with pytest.raises(error):
+            result(hub, room._session.say(to, text))
+        assert result(hub, room.say("x" * MAX_TEXT_BYTES)).id == 1
 
     def test_leaving(self, hub: HubInMemory) -> None:
         alice, bob = join(hub, "alice"), join(hub, "bob")
