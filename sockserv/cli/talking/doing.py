@@ -13,7 +13,7 @@ from twisted.internet.error import TimeoutError
 from twisted.internet.interfaces import IReactorTime
 from twisted.python.failure import Failure
 
-from sockserv.chat.arguments import MAX_TEXT_BYTES
+from sockserv.chat.arguments import check_text
 from sockserv.chat.facts import Message, Presence, PresenceState, Room
 from sockserv.cli.talking.showing import Line, clock_time, said_line
 from sockserv.cli.talking.typed import HELP, Asked, Name, NotUnderstood
@@ -112,12 +112,7 @@ class Doing:
     # Saying
 
     def _say(self, to: str, text: str) -> None:
-        try:
-            size = len(text.encode())
-        except UnicodeEncodeError:
-            raise NotUnderstood("that is no text") from None
-        if size > MAX_TEXT_BYTES:
-            raise NotUnderstood(f"that is too long: {size} bytes, and {MAX_TEXT_BYTES} may be said")
+        check_text(text)
         self._screen.show(self._state.said(to, text, at=self._wall()))
         done: Deferred[None] = Deferred()
         self._unstored.add(done)

@@ -87,6 +87,14 @@ class Screen(Protocol):
         """Show other facts around the line that is typed."""
 
 
+class _Output(Vt100_Output):
+    """A terminal that is not asked where the cursor is: each line that is shown would wait for the answer."""
+
+    def get_rows_below_cursor_position(self) -> int:
+        """One at least: the bar stands right below the line that is typed."""
+        return 1
+
+
 class ThreadScreen:
     """The terminal that is standard input and output.
 
@@ -207,8 +215,7 @@ class ThreadScreen:
             self._reactor.callFromThread(self._end, failure)
 
     def _open(self) -> None:
-        # Without asking where the cursor is: each line that is shown would wait for the answer.
-        self._output = Vt100_Output(sys.stdout, self._now_size, term=self._type, enable_cpr=False)
+        self._output = _Output(sys.stdout, self._now_size, term=self._type, enable_cpr=False)
         self._prompt = PromptSession(
             lambda: [("class:prompt", prompt_of(self._view, self._columns))],
             input=create_input(sys.stdin),

@@ -29,7 +29,7 @@ __all__ = ["MAX_ROWS", "Kind", "Line", "Row", "as_plain", "clock_time", "rows_of
 Row: TypeAlias = tuple[tuple[str, str], ...]
 """One row: pieces of text, each with the name of its style."""
 
-MAX_ROWS: Final = 60
+MAX_ROWS: Final = 40
 """So many rows of one message are shown; it may have 64 KiB of line breaks."""
 
 _NAME_COLUMNS: Final = 12
