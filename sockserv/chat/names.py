@@ -23,6 +23,11 @@ _ALIKE: Final = frozenset(
     {"ARMENIAN", "CHEROKEE", "COPTIC", "CYRILLIC", "GEORGIAN", "GREEK", "LATIN"}
 )
 """Scripts with letters that look like those of another one."""
+_UNSEEN: Final = frozenset(
+    "\u034f\u115f\u1160\u17b4\u17b5\u180b\u180c\u180d\u180f\u3164\uffa0"
+    + "".join(map(chr, (*range(0xFE00, 0xFE10), *range(0xE0100, 0xE01F0))))
+)
+"""Letters and marks that show nothing (`Default_Ignorable_Code_Point` of Unicode)."""
 
 
 @attrs.frozen
@@ -57,7 +62,8 @@ def room_key(name: str) -> str:
     if not key[0].isalnum():
         raise BadName(f"{_shown(name)}: a room's name begins with a letter or a digit")
     for character in key:
-        if not (character.isalnum() or character in _PUNCTUATION or _is_mark(character)):
+        is_letter = character.isalnum() or character in _PUNCTUATION or _is_mark(character)
+        if not is_letter or character in _UNSEEN:
             raise BadName(f"{_shown(name)}: a room's name has letters, digits, -, _ and . only")
     scripts = {_script_of(character) for character in key if character.isalpha()} & _ALIKE
     if len(scripts) > 1:

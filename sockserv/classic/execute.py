@@ -135,6 +135,10 @@ class Commands:
         except UnicodeDecodeError:
             await answer.replace(f"the command is no text in {self.encoding}")
             return
+        if "\0" in text:
+            # No client types one, but what begins a TLS connection has some, around bytes that a web page may choose.
+            await answer.replace("the command has a NUL in it, and is no text")
+            return
         argv, stdin = _for_shell(text)
         job = await client.exec.run(
             Command(argv=argv, shell=True, output_limit_bytes=MAX_ANSWER_BYTES), stdin=stdin

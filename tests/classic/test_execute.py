@@ -140,6 +140,8 @@ class TestText:
     def test_what_is_no_text(self, talk: Talk, shell: Shell) -> None:
         client = talk.connect()
         assert low(talk.ask(client, b"\xff\xff")) == b"sockserv: the command is no text in gbk\n"
+        answer = low(talk.ask(client, b"\x16\x03\x01\0\nreboot\n"))
+        assert answer == b"sockserv: the command has a NUL in it, and is no text\n"
         assert low(talk.ask(client, b"ls")) == b"ls"
         assert len(shell.commands) == 1
 
