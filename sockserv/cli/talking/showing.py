@@ -15,6 +15,7 @@ from zlib import crc32
 import attrs
 
 from sockserv.chat.facts import Message
+from sockserv.cli.amounts import counted
 from sockserv.cli.talking.visible import (
     columns_of,
     cut,
@@ -106,7 +107,7 @@ def _limited(rows: Iterator[str]) -> list[str]:
     shown = [*islice(rows, MAX_ROWS)]
     missing = sum(1 for _ in rows)
     if missing:
-        shown.append(f"[… {missing} more lines]")
+        shown.append(f"[… {counted(missing, 'more row')}]")
     return shown
 
 
