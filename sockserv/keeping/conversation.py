@@ -43,7 +43,9 @@ class Conversation:
         yield from self._decoder.feed(data)
 
     def send(self, message: Message) -> None:
-        """Say something; a daemon that takes nothing makes nobody wait."""
+        """Say something; a daemon that takes nothing makes nobody wait, and one that is gone hears nothing."""
+        if self.is_over:
+            return
         self._unsent += encode(message)
         self.flush()
         if len(self._unsent) > _MAX_UNSENT_BYTES:

@@ -60,6 +60,8 @@ def main(link_number: int, lock_number: int, open_files: int) -> None:
     except BaseException:
         supervisor.kill()
         raise
+    finally:
+        supervisor.close()
 
 
 def _receive_order(link: socket.socket, decoder: Decoder) -> Order | None:

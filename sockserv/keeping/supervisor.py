@@ -192,6 +192,11 @@ class Supervisor:
         ):
             self._wait(deadline)
 
+    def close(self) -> None:
+        """Let go of whoever is connected."""
+        for conversation in self._conversations.values():
+            conversation.close()
+
     def _stop_listening(self) -> None:
         with suppress(OSError):
             self._folder.control.unlink()
@@ -223,6 +228,7 @@ class Supervisor:
             timeout = min(timeout, _MAX_WAIT_SECONDS) * 1000
         for file, _ in poll.poll(timeout):
             handlers[file]()
+        self._drop_those_that_are_over()
 
     def _take_wakeups(self) -> None:
         signals = b""
@@ -288,11 +294,14 @@ class Supervisor:
                 self._answer(conversation, message)
         except BadMessage:
             conversation.is_over = True
-        if conversation.is_over:
-            if self._writer is conversation:
-                self._writer = None
-            del self._conversations[conversation.connection.fileno()]
-            conversation.close()
+
+    def _drop_those_that_are_over(self) -> None:
+        for file, conversation in [*self._conversations.items()]:
+            if conversation.is_over:
+                if self._writer is conversation:
+                    self._writer = None
+                del self._conversations[file]
+                conversation.close()
 
     def _answer(self, conversation: Conversation, message: Message) -> None:
         now = self._now()
