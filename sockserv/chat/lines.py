@@ -5,7 +5,7 @@ The device says *commands*, the hub *events*. `type` tells them apart.
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Final, TypeAlias
+from typing import Annotated, Any, Final, TypeAlias, TypeVar
 
 import msgspec
 from msgspec import Meta
@@ -52,7 +52,7 @@ class Say(_Line, frozen=True):
 
 
 class Received(_Line, frozen=True):
-    """All messages up to the `id` have been shown, or kept. Only over the connection: datagrams are acknowledged by themselves."""
+    """All messages up to the `id` have been shown, or kept. Nothing else says so: that a datagram has arrived does not."""
 
     id: _Positive
 
@@ -158,6 +158,8 @@ Event: TypeAlias = (
     | Slowed
 )
 
+_T = TypeVar("_T")
+
 _commands: Final[msgspec.json.Decoder[Command]] = msgspec.json.Decoder(Command)
 _events: Final[msgspec.json.Decoder[Event]] = msgspec.json.Decoder(Event)
 
@@ -167,9 +169,16 @@ encode_line: Final = msgspec.json.Encoder().encode
 
 def decode_command(line: bytes) -> Command:
     """What a device says. Raises `ValueError` that says what is wrong."""
-    return _commands.decode(line)
+    return _decoded(_commands, line)
 
 
 def decode_event(line: bytes) -> Event:
     """What the hub says. Raises `ValueError` that says what is wrong."""
-    return _events.decode(line)
+    return _decoded(_events, line)
+
+
+def _decoded(decoder: msgspec.json.Decoder[_T], line: bytes) -> _T:
+    try:
+        return decoder.decode(line)
+    except RecursionError:
+        raise ValueError("it is nested too deeply") from None

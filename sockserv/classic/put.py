@@ -148,7 +148,7 @@ def _refusal(why: str) -> bytes:
 def _decode(header: bytes) -> _Request:
     try:
         return msgspec.json.decode(header, type=_Request)
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise ProtocolError(GoodbyeCode.BAD_FRAME, f"the header is no request: {error}") from None
 
 

@@ -68,6 +68,7 @@ def test_events(event: Event) -> None:
         b'{"type":"say","to":"a","text":"b"}',
         b'{"type":"received","id":1.5}',
         b"\xff",
+        b'{"type":"leave","room":"a","more":' + b"[" * 100_000,
     ],
 )
 def test_what_is_no_command(line: bytes) -> None:

@@ -182,6 +182,7 @@ class TestWhatIsNoRequest:
             framed({"cmd": "put", "filename": "a", "filesize": "1"}),
             framed({"cmd": "put", "filename": ["a"], "filesize": 1}),
             framed(b"not JSON"),
+            framed(b'{"cmd":"put","more":' + b"[" * 10_000),
             framed(b"\xff\xfe"),
             struct.pack("<i", 0),
             struct.pack("<i", -1),

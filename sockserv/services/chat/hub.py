@@ -20,7 +20,7 @@ from twisted.logger import Logger
 
 from sockserv.chat.arguments import check_text
 from sockserv.chat.errors import ChatError, MemberNotFound, NotInRoom
-from sockserv.chat.facts import Room
+from sockserv.chat.facts import DatagramSession, Room
 from sockserv.chat.lines import (
     Accepted,
     Command,
@@ -96,8 +96,15 @@ class Hub:
 
     # A session
 
-    async def join(self, device: Device, rooms: Iterable[str], *, after: int | None) -> None:
-        """Begin a session: the first event is sent. Raises `ChatError`, and `StoreError`."""
+    async def join(
+        self,
+        device: Device,
+        rooms: Iterable[str],
+        *,
+        after: int | None,
+        datagrams: DatagramSession | None = None,
+    ) -> None:
+        """Begin a session: the first event is sent, which offers `datagrams`. Raises `ChatError`, and `StoreError`."""
         name = device.identity.name
         keys = [room_key(room) for room in rooms]
         known = await self._in_thread(self._look_up, name, device.name, keys)
@@ -120,6 +127,7 @@ class Hub:
                     Room(name=key, members=self.members.names_in(key), unread=unread[key])
                     for key in dict.fromkeys(keys)
                 ),
+                datagrams=datagrams,
             )
         )
         for key in new:
@@ -140,7 +148,11 @@ class Hub:
             self._tell(room, Left(room, name))
         member = self.members.get(name)
         if member is not None and not member.devices:
-            self._note(self._store.mark_seen, name, now)
+            if self._knows(name):
+                self._note(self._store.mark_seen, name, now)
+            else:
+                # A guest's name is an address, of which there are any number.
+                self.members.forget(name)
         device.wake()
 
     async def serve(self, device: Device) -> None:

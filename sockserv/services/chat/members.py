@@ -122,6 +122,10 @@ class Members:
             member.away = None
         return left
 
+    def forget(self, name: str) -> None:
+        """Somebody is gone who will not come back by this name."""
+        self._members.pop(name, None)
+
     # Rooms
 
     def enter_room(self, device: Device, room: str, *, after: int) -> bool:

@@ -333,6 +333,17 @@ class TestPresence:
         assert (bob.take_only(PresenceEvent), carol.take_only(PresenceEvent)) == ([], [])
 
 
+class TestGuests:
+    def test_nothing_is_left_of_one_who_has_gone(self, hub: HubInMemory) -> None:
+        alice = hub.join("alice", "lobby")
+        guest = hub.join("127.0.0.1:5000", "lobby")
+        guest.hang_up()
+        assert alice.take()[-1] == Left("lobby", "127.0.0.1:5000")
+        assert [member.name for member in hub.hub.members] == ["alice"]
+        hub.join("127.0.0.1:5000", "lobby")
+        assert hub.hub.members.is_there("127.0.0.1:5000")
+
+
 class TestLimits:
     def test_devices_of_one(self) -> None:
         with HubInMemory(max_devices_of_identity=2) as hub:
