@@ -75,7 +75,8 @@ def resize(terminal: int, columns: int, rows: int) -> None:
 def read_output(descriptor: int) -> bytes | None:
     """What there is to read; empty at the end, None when there is nothing yet.
 
-    A pipe that was full can hold more from then on. Only such a one: an account has only so many pages for all its pipes.
+    A pipe that was full can hold more from then on. Only such a one: an account has only so many pages for all its
+    pipes.
     """
     try:
         data = os.read(descriptor, _READ_BYTES)

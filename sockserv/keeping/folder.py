@@ -3,12 +3,13 @@
 What is in the folder of a job, and what holds for it:
 
 - `record.json` says what the job is, and `outcome.json` how it has ended. Each is whole or not there.
-- `stdout` and `stderr` are what it has written, and are only ever added to. When there is an outcome they are complete, and
-  the disk has them.
-- `lock` is held by the supervisor, from before it begins and for as long as it lives: who finds it free, and no outcome,
-  knows that nobody will ever tell one.
+- `stdout` and `stderr` are what it has written, and are only ever added to. When there is an outcome they are
+  complete, and the disk has them.
+- `lock` is held by the supervisor, from before it begins and for as long as it lives: who finds it free, and no
+  outcome, knows that nobody will ever tell one.
 - `control` is the socket that the supervisor listens on, `log` what it says that nobody foresaw.
-- `reserve` is room that the outcome will need: it goes when the outcome is written, so that a full disk does not keep it back.
+- `reserve` is room that the outcome will need: it goes when the outcome is written, so that a full disk does not keep
+  it back.
 
 All folders have mode 0700, all files 0600.
 """
@@ -94,7 +95,7 @@ class JobFolder:
         return self.path / "log"
 
     def make(self) -> int:
-        """Make the folder, with room for the outcome; gives a descriptor of its lock, which is held as long as one is open.
+        """Make the folder, with room for the outcome; gives a descriptor of its lock, held as long as one is open.
 
         Raises `FileExistsError` when there is one, and `OSError`; then nothing is left.
         """

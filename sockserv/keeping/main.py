@@ -34,8 +34,8 @@ _BACKLOG: Final = 16
 def main(link_number: int, lock_number: int, open_files: int) -> None:
     """Be a supervisor. Blocks until the job has ended.
 
-    The daemon is at the other end of the socket with the first number; the second is that of the folder's lock, which is held
-    as long as this process lives. The job may have so many files open as `open_files` says.
+    The daemon is at the other end of the socket with the first number; the second is that of the folder's lock, which
+    is held as long as this process lives. The job may have so many files open as `open_files` says.
     """
     os.set_inheritable(lock_number, False)
     link = socket.socket(fileno=link_number)

@@ -1,10 +1,11 @@
 """What a daemon and the supervisor of a kept job say to each other: one connection, messages both ways.
 
-A message is the length of its content (32 bits, big-endian), a byte that says what that is, and the content: JSON, or bytes
-for the standard input. A supervisor may be older than its daemon, or newer: what either does not know is passed over.
+A message is the length of its content (32 bits, big-endian), a byte that says what that is, and the content: JSON,
+or bytes for the standard input. A supervisor may be older than its daemon, or newer: what either does not know is
+passed over.
 
-The input has a window: the daemon sends no more than `INPUT_WINDOW_BYTES` ahead of what it was told that the job has taken.
-So a job that does not read keeps no signal from passing.
+The input has a window: the daemon sends no more than `INPUT_WINDOW_BYTES` ahead of what it was told that the job has
+taken. So a job that does not read keeps no signal from passing.
 """
 
 from __future__ import annotations
@@ -84,7 +85,7 @@ class Watch(_Said, frozen=True, tag="watch"):
 
 
 class OpenInput(_Said, frozen=True, tag="open-input"):
-    """From the daemon: somebody wants to write to the standard input, from this byte on. `number` comes with the answer."""
+    """From the daemon: somebody wants to write to the input, from this byte on. `number` comes with the answer."""
 
     offset: int
     number: int = 0

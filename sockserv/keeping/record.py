@@ -24,9 +24,10 @@ _MAX_FILE_BYTES = 1024 * 1024
 class Record:
     """What a kept job is.
 
-    `command` is what it runs, in one line for a person's eyes, `rule` what allows it. `started_at` is in seconds since
-    1970. `spool_bytes` is how much of its output is kept, `expiry_seconds` how long that is after its end. `mark` is what its
-    processes are marked with (see `sockserv.processes.table`). `pid` is the number of the first one, None before that is started.
+    `command` is what it runs, in one line for a person's eyes, `rule` what allows it. `started_at` is in seconds
+    since 1970. `spool_bytes` is how much of its output is kept, `expiry_seconds` how long that is after its end.
+    `mark` is what its processes are marked with (see `sockserv.processes.table`). `pid` is the number of the first
+    one, None before that is started.
     """
 
     identity: str
@@ -47,7 +48,7 @@ def write_record(folder: JobFolder, record: Record) -> None:
 
 
 def read_record(folder: JobFolder) -> Record | None:
-    """What a job is; None where nothing is written. Blocks. Raises `OSError`, and `ValueError` for what makes no sense."""
+    """What a job is; None where nothing is written. Blocks. Raises `OSError`, and `ValueError` for nonsense."""
     return _read(folder.record, Record)
 
 

@@ -72,8 +72,8 @@ class Spool:
     def add_stdout(self, data: bytes) -> None:
         """Keep what was written to the standard output.
 
-        As much is kept as there is room for. Raises `SpoolFull` when that is not all, and `OSError` when the disk takes no
-        more.
+        As much is kept as there is room for. Raises `SpoolFull` when that is not all, and `OSError` when the disk
+        takes no more.
         """
         self._add(self._stdout, data)
 

@@ -1,8 +1,8 @@
-"""The life of a kept job, from its start to its outcome, as decisions: what is done when something happens, or time passes.
+"""The life of a kept job as decisions: what is done when something happens, or time passes.
 
-A job is over when its first process has ended. Then what is left of its tree is ended, and what it has written is read up to
-its end. All that is read is kept until the spool is full; then the job is stopped, and what it still writes is dropped, so
-that it can end. Time is in seconds of any clock that never goes back, and is handed in.
+A job is over when its first process has ended. Then what is left of its tree is ended, and what it has written is
+read up to its end. All that is read is kept until the spool is full; then the job is stopped, and what it still
+writes is dropped, so that it can end. Time is in seconds of any clock that never goes back, and is handed in.
 """
 
 from __future__ import annotations
@@ -64,7 +64,7 @@ class Output(Protocol):
 
 
 class Supervision:
-    """A job that has been started `now`, and writes to so many `streams`. `is_over` says that `outcome` can be asked for."""
+    """A job that was started `now`, and writes to so many `streams`. `is_over`: `outcome` can be asked for."""
 
     def __init__(
         self,

@@ -1,7 +1,7 @@
 """The supervisor of one kept job: the process that starts it, and stays as long as it runs.
 
-It is told by a daemon what to start, and needs no daemon after that: any number of them may come and go by the socket in the
-job's folder. SIGTERM, which a machine sends to all when it goes down, ends the job by the graded stop.
+It is told by a daemon what to start, and needs no daemon after that: any number of them may come and go by the
+socket in the job's folder. SIGTERM, which a machine sends to all when it goes down, ends the job by the graded stop.
 """
 
 from __future__ import annotations
@@ -89,7 +89,7 @@ class JobTree:
 
 
 class Supervisor:
-    """A job that runs, and whoever is connected. `wakeups` tells of signals to this process; `listener` of daemons that come.
+    """A job that runs, and whoever is connected. `wakeups` tells of signals; `listener` of daemons that come.
 
     `now` is a clock that never goes back.
     """
@@ -139,7 +139,7 @@ class Supervisor:
         self._outcome: Outcome | None = None
 
     def run(self) -> None:
-        """Look after the job until it has ended, the disk has its outcome, and all who are connected know it. Blocks."""
+        """Look after the job until it has ended, the disk has its outcome, and all who listen know it. Blocks."""
         look_at = None
         while not self._supervision.is_over:
             now = self._now()
@@ -178,7 +178,7 @@ class Supervisor:
     def _say_farewell(self, outcome: Outcome) -> None:
         is_recorded = _record(self._folder, outcome)
         if is_recorded:
-            # From now on nobody has anything to do here, nor does this process: whoever hears of the end may remove it all.
+            # From now on nobody has anything to do here: whoever hears of the end may remove it all.
             self._stop_listening()
         for conversation in self._conversations.values():
             conversation.send(Ended(outcome))

@@ -2,12 +2,13 @@
 
     python -m tests.integration.crash_jobs --kills 200 --seed 1 --folder /some/disk
 
-Every job counts, so that what it has written can be compared with what it must have written up to there. What has to hold
-after every kill:
+Every job counts, so that what it has written can be compared with what it must have written up to there. What has to
+hold after every kill:
 
 1. Every job whose start was acknowledged is there, until somebody removes it.
 2. What is there of its output is the beginning of what it writes; all of it, when it has exited.
-3. A job is lost if its supervisor was killed before it had ended, and only then. Once it was said how it has ended, that stays so.
+3. A job is lost if its supervisor was killed before it had ended, and only then. Once it was said how it has ended,
+   that stays so.
 4. Of a job that has ended, or is lost, nothing runs.
 
 It ends with status 1 and the first breach, or prints what it has done.

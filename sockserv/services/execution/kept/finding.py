@@ -62,8 +62,8 @@ def find_all(jobs: Path) -> list[Found]:
 def look_at(folder: JobFolder, record: Record, *, killed: Collection[int] = ()) -> Found:
     """What has become of a job.
 
-    One that nobody looks after any more, and of which no outcome was told, is lost: what may be left of its processes is
-    killed, if its mark is not among those of `killed`, and that it is lost is written down. Raises `OSError`.
+    One that nobody looks after any more, and of which no outcome was told, is lost: what may be left of its processes
+    is killed, if its mark is not among those of `killed`, and that it is lost is written down. Raises `OSError`.
     """
     is_lost = _is_lost(folder)
     # After that: it may have ended just before, as it should.

@@ -46,8 +46,8 @@ _RETRY_SECONDS: Final = 1.0
 class Surroundings:
     """What all kept jobs of a daemon have in common.
 
-    `clock` is the time of day, too; `in_thread` calls a blocking function in a thread. `on_end` is called with a job that has
-    ended, `on_removed` with one that was removed.
+    `clock` is the time of day, too; `in_thread` calls a blocking function in a thread. `on_end` is called with a job
+    that has ended, `on_removed` with one that was removed.
     """
 
     clock: IReactorTime
@@ -129,7 +129,7 @@ class SupervisedJob:
         )
 
     async def outcome(self) -> Outcome:
-        """How it has ended, when it has; lost, when nobody can tell. Raises `Unavailable` when the server goes before."""
+        """How it has ended, when it has; lost, when nobody can tell. Raises `Unavailable` when the server goes."""
         while self.ended is None:
             await self._hear()
         return self.ended

@@ -42,11 +42,11 @@ _MARK_BITS: Final = 62
 
 
 class SupervisedJobs:
-    """See `KeptJobs` of `sockserv.services.execution.reaching`. Making one touches nothing: `open` finds the jobs there are.
+    """See `KeptJobs` of `sockserv.services.execution.reaching`. Making one touches nothing: `open` finds jobs.
 
     `folder` is where they are. `clock` is the time of day, too; `in_thread` calls a blocking function in a thread.
-    `pause_seconds` is the time between the steps of a graded stop. `identity_of` says who somebody is now, by their name: who
-    may not run a job any more has it ended. Without it everybody may.
+    `pause_seconds` is the time between the steps of a graded stop. `identity_of` says who somebody is now, by their
+    name: who may not run a job any more has it ended. Without it everybody may.
     """
 
     _log = Logger()

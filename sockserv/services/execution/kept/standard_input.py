@@ -1,4 +1,4 @@
-"""The standard input of a kept job, for those who are attached to it: one at a time, and each where the last one stopped."""
+"""The standard input of a kept job, for who is attached: one at a time, and each where the last one stopped."""
 
 from __future__ import annotations
 
@@ -38,8 +38,8 @@ class StandardInput:
     async def open(self, offset: int) -> None:
         """Be the one who writes, from the byte `offset` on, until `leave` is called.
 
-        Raises `StandardInputBusy`, whose details have the `stdin_bytes` that the job was given, if that is why. Cancelling
-        it leaves.
+        Raises `StandardInputBusy`, whose details have the `stdin_bytes` that the job was given, if that is why.
+        Cancelling it leaves.
         """
         if self._is_busy:
             raise StandardInputBusy("somebody else is writing to the job")

@@ -33,9 +33,9 @@ main(*map(int, sys.argv[2:]))
 class SupervisorProcesses:
     """See `Supervisors`.
 
-    `reactor` offers `IReactorFDSet`, `in_thread` calls a blocking function in a thread. `open_files` is how many files a job
-    may have open where it has no limit of its own; None for as many as this process may at this moment, so a daemon that is
-    going to raise that makes this before.
+    `reactor` offers `IReactorFDSet`, `in_thread` calls a blocking function in a thread. `open_files` is how many
+    files a job may have open where it has no limit of its own; None for as many as this process may at this moment,
+    so a daemon that is going to raise that makes this before.
     """
 
     def __init__(self, reactor: Any, *, in_thread: InThread, open_files: int | None = None) -> None:
