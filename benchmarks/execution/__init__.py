@@ -27,6 +27,7 @@ from benchmarks.files.session import Program
 from benchmarks.files.usage import Usage
 from benchmarks.measure import MIB, Spread
 from benchmarks.options import Options
+from benchmarks.processes import BenchmarkError
 from benchmarks.table import Grid, Report, Target
 
 SERIAL: Final = "serial"
@@ -120,7 +121,7 @@ def run(options: Options) -> Report:
         name="exec",
         grids=[_grid(case, sizes, by_name) for case, by_name in results.items()],
         targets=[*_targets(results), *beside_targets(beside)],
-        notes=[*notes, *_notes(options)],
+        notes=[*notes, *_losses(results), *_notes(options)],
         data={**results, "beside": [attrs.asdict(each) for each in beside]},
     )
 
@@ -141,6 +142,8 @@ def _measure(contender: Contender, sizes: Sizes, case: str) -> Mapping[str, floa
         # What is started with the first job is there before the clock starts.
         program.ask({"task": "jobs", "count": 16, "at_once": 4})
         measured = _timed(program, job)
+    if measured["missing_bytes"] and contender.name in (OWN, OWN_TLS, LOCAL):
+        raise BenchmarkError(f"{contender.name} has lost {measured['missing_bytes']} bytes")
     count = job.get("count", job.get("size"))
     assert isinstance(count, int)
     return {**measured, "rate": count / measured["seconds"]}
@@ -219,6 +222,14 @@ def _targets(results: Results) -> Iterator[Target]:
                 at_least=_GOOD_BYTES_PER_SECOND / 1e9,
                 unit=" GB/s",
             )
+
+
+def _losses(results: Results) -> Iterator[str]:
+    for case, by_name in results.items():
+        for name, runs in by_name.items():
+            lost = [each["missing_bytes"] for each in runs if each["missing_bytes"]]
+            if lost:
+                yield f"{name} has lost {sum(lost):,.0f} bytes of {case} in {len(lost)} runs, and called it a success"
 
 
 def _notes(options: Options) -> Iterator[str]:

@@ -23,9 +23,10 @@ async def handle(process: Any) -> None:
         stderr=subprocess.PIPE,
     )
     await process.redirect(stdin=child.stdin, stdout=child.stdout, stderr=child.stderr)
+    code = await asyncio.to_thread(child.wait)
     await process.stdout.drain()
     await process.stderr.drain()
-    process.exit(await asyncio.to_thread(child.wait))
+    process.exit(code)
 
 
 async def main() -> None:
