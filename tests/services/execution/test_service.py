@@ -111,7 +111,6 @@ class TestNames:
             with pytest.raises(JobExists):
                 server.call("start", {"argv": ["true"], "job": "a"})
 
-
     def test_one_of_a_job_that_is_about_to_be_kept_is_taken(self) -> None:
         with LiveServer(kept=KeptThings()) as server:
             client = server.client()
