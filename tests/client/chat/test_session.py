@@ -107,6 +107,45 @@ class TestOneConnection:
             result(hub, room._session.say(to, text))
         assert result(hub, room.say("x" * MAX_TEXT_BYTES)).id == 1
 
+    def test_mail(self, hub: HubInMemory) -> None:
+        alice = join(hub, "alice", "@bob")
+        result(hub, alice.say("one"))
+        result(hub, alice.say("two"))
+        session = hub.memory.connect(somebody("bob")).chat.session()
+        place = session.place("@alice")
+        place.messages()
+        assert texts(hub, place) == ["one", "two"]
+        result(hub, alice.say("three"))
+        assert texts(hub, place) == ["three"]
+        assert session.last_id == 3
+
+    def test_a_connection_that_breaks_in_the_middle_of_the_mail(self, hub: HubInMemory) -> None:
+        alice = join(hub, "alice")
+        count = 2 * MAX_UNREAD
+        for number in range(count):
+            result(hub, alice._session.say("@bob", str(number)))
+            result(hub, alice.say("before his time"))
+        session, heard = Session(), []
+        place, room = session.place("@alice"), session.place("lobby")
+        place.messages()
+        room.messages()
+        entered, link = session.enter("lobby"), Link()
+        for _ in range(2):
+            client = hub.memory.connect(somebody("bob"), link=link)
+            running = Deferred.fromCoroutine(session.run(client))
+            running.addErrback(lambda failure: None)
+            hub.memory.flush()
+            if not heard:
+                result(hub, entered)
+                result(hub, alice.say("in his time"))
+                link.cut()
+                link = Link()
+            heard += texts(hub, place)
+        assert heard == [str(number) for number in range(count)]
+        assert texts(hub, room) == ["in his time"]
+        assert session.last_id == 2 * count + 1
+        running.cancel()
+
     def test_leaving(self, hub: HubInMemory) -> None:
         alice, bob = join(hub, "alice"), join(hub, "bob")
         bob.leave()
