@@ -63,7 +63,10 @@ class Session:
     def __init__(self, *, device: str | None = None, after: int | None = None) -> None:
         self.device = device or secrets.token_urlsafe(_DEVICE_BYTES).lstrip("-_") or "device"
         self.identity: str | None = None
-        self.last_id = after
+        self._first_id = after
+        """What was said up to here in rooms was before our time; mail may be older."""
+        self._given = after or 0
+        """The last message that the program has."""
         self.rooms: dict[str, RoomSession] = {}
         self._places: dict[str, RoomSession] = {}
         self._sent: dict[int, SentMessage] = {}
@@ -83,6 +86,14 @@ class Session:
 
     def __repr__(self) -> str:
         return f"<chat of the device {self.device}>"
+
+    @property
+    def last_id(self) -> int | None:
+        """After which message the next connection has to go on; None when everything is still to begin."""
+        if self._first_id is None or 0 < self._given < self._first_id:
+            # In the second case the last connection has ended in the middle of the mail.
+            return self._given or None
+        return max(self._first_id, self._given)
 
     @property
     def is_joined(self) -> bool:
@@ -248,9 +259,9 @@ class Session:
     def _take_joined(self, joined: Joined) -> None:
         self._is_joined = self.was_joined = True
         self.identity = joined.identity
-        if self.last_id is None:
+        if self._first_id is None:
             # From here on nothing may be missed.
-            self.last_id = joined.last_id
+            self._first_id = joined.last_id
         for room in joined.rooms:
             self._have_entered(room.name).members = set(room.members)
         # These were asked for since.
@@ -270,10 +281,11 @@ class Session:
 
     async def _take_message(self, event: MessageEvent) -> None:
         message = event.message
-        if self.last_id is not None and message.id <= self.last_id:
+        first = 0 if message.to.startswith("@") else self._first_id or 0
+        if message.id <= max(first, self._given):
             self._send(Received(message.id))
             return
-        self.last_id = message.id
+        self._given = message.id
         # What somebody says to us is said at the place that they are.
         place = self._places.get(message.to)
         if place is not None:
