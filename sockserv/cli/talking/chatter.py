@@ -131,6 +131,7 @@ class Chatter:
         await Deferred()
 
     def _on_lost(self, why: Exception, seconds: float) -> None:
+        self._connections.lose()
         self._screen.show(self._state.lost(str(why)))
         self._screen.update(self._state.view)
 

@@ -32,12 +32,15 @@ class Connections:
         first, self._first = self._first, None
         if first is not None:
             return succeed(first)
-        self._now = None
         return self._session.connect().addCallback(self._keep)
 
     def _keep(self, client: Client) -> Client:
         self._now = client
         return client
+
+    def lose(self) -> None:
+        """The last one has ended."""
+        self._now = None
 
     @property
     def now(self) -> Client:

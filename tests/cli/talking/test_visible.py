@@ -53,10 +53,10 @@ def test_what_is_made_visible(text: str, shown: str) -> None:
         "plain text, 100 %",
         "Grüße, Ångström",
         "e\u0301",
-        "你好，世界",
+        "你好世界",
         "한국어 조선말",
         "العربية مرحبا",
-        "می\u200cخواهم",
+        "می\u200cخواهم",  # noqa: RUF001  # Persian, as it is written
         "क्\u200dष",
         FAMILY,
         "👍🏽 ❤\ufe0f 🇩🇪 1\ufe0f\u20e3",
