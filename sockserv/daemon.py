@@ -144,7 +144,7 @@ class Daemon(Service):
             )
             files = self._make_files()
             policy, commands = self._make_policy(state)
-            execution = self._make_execution(policy, identities)
+            execution = self._make_execution(policy, identities, audit)
             undo.callback(lambda: execution.close().addErrback(self._log_failure))
             self._find_kept_jobs(execution)
             chat = self._make_chat(identities)
@@ -275,7 +275,7 @@ class Daemon(Service):
         return policy, watch
 
     def _make_execution(
-        self, policy: ExecutionPolicy, identities: IdentityStore
+        self, policy: ExecutionPolicy, identities: IdentityStore, audit: AuditLog
     ) -> ExecutionAssembly:
         return ExecutionAssembly(
             self._reactor,
@@ -286,6 +286,7 @@ class Daemon(Service):
             identity_of=identities.named,
             open_files=self._open_files,
             in_thread=pool_of(self._reactor),
+            audit=audit,
         )
 
     def _find_kept_jobs(self, execution: ExecutionAssembly) -> None:

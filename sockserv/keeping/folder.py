@@ -8,6 +8,7 @@ What is in the folder of a job, and what holds for it:
 - `lock` is held by the supervisor, from before it begins and for as long as it lives: who finds it free, and no
   outcome, knows that nobody will ever tell one.
 - `control` is the socket that the supervisor listens on, `log` what it says that nobody foresaw.
+- `told` is there when the audit log was told how the job has ended.
 - `reserve` is room that the outcome will need: it goes when the outcome is written, so that a full disk does not keep
   it back.
 
@@ -121,6 +122,20 @@ class JobFolder:
         """Give back the room that was kept for the outcome; does nothing when that is done."""
         with suppress(OSError):
             (self.path / "reserve").unlink()
+
+    @property
+    def is_told(self) -> bool:
+        """Whether the audit log was told how it has ended."""
+        return self._told.exists()
+
+    def note_told(self) -> None:
+        """Note that the audit log was told; where that cannot be, it is told again."""
+        with suppress(OSError):
+            os.close(os.open(self._told, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o600))
+
+    @property
+    def _told(self) -> Path:
+        return self.path / "told"
 
     def is_supervised(self) -> bool:
         """Whether the supervisor lives. Raises `OSError`."""

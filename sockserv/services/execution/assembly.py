@@ -8,6 +8,8 @@ from typing import Any
 
 from twisted.internet.defer import Deferred
 
+from sockserv.execution.outcome import Outcome
+from sockserv.keeping.record import Record
 from sockserv.limits import ExecutionLimits, KeptLimits
 from sockserv.services.execution.deciding import Policy
 from sockserv.services.execution.guardian import GuardianSpawner
@@ -15,6 +17,8 @@ from sockserv.services.execution.kept.jobs import SupervisedJobs
 from sockserv.services.execution.kept.supervisors import SupervisorProcesses
 from sockserv.services.execution.service import Execution
 from sockserv.services.files.steps import InThread
+from sockserv.trust.audit import AuditSink, Event
+from sockserv.trust.audit import Record as AuditRecord
 from sockserv.trust.identities import Identity
 
 __all__ = ["ExecutionAssembly"]
@@ -23,7 +27,7 @@ __all__ = ["ExecutionAssembly"]
 class ExecutionAssembly:
     """The service, the kept jobs in `folder`, and the processes that start both kinds. Making one touches nothing.
 
-    `identity_of` finds an identity by its name. `open_files` is how many files a job may have open that has no limit for
+    `identity_of` finds an identity by its name; `audit` is told how kept jobs have ended. `open_files` is how many files a job may have open that has no limit for
     that; `in_thread` calls a blocking function in a thread.
     """
 
@@ -38,7 +42,9 @@ class ExecutionAssembly:
         identity_of: Callable[[str], Identity | None],
         open_files: int,
         in_thread: InThread,
+        audit: AuditSink | None = None,
     ) -> None:
+        self._audit = audit
         self._spawner = GuardianSpawner(reactor, open_files=open_files)
         self._kept = SupervisedJobs(
             folder,
@@ -48,6 +54,7 @@ class ExecutionAssembly:
             limits=kept_limits,
             pause_seconds=limits.stop_pause_seconds,
             identity_of=identity_of,
+            on_end=self._tell_end,
         )
         self.service = Execution(
             policy, self._spawner, kept=self._kept, limits=limits, identity_of=identity_of
@@ -74,3 +81,17 @@ class ExecutionAssembly:
         closed = self._kept.stop()
         closed.addBoth(lambda _: self._spawner.stop())
         return closed
+
+    def _tell_end(self, job: Record, outcome: Outcome) -> None:
+        if self._audit is not None:
+            facts = {"job": job.job, "outcome": str(outcome), "seconds_run": outcome.seconds}
+            self._audit.record(
+                AuditRecord(
+                    event=Event.JOB,
+                    identity=job.identity,
+                    op="exec.start",
+                    rule=job.rule,
+                    why=outcome.message or None,
+                    facts=facts,
+                )
+            )

@@ -23,6 +23,8 @@ class Event(StrEnum):
     """A call was refused before its operation was entered."""
     LOGIN = "login"
     LOGIN_FAILED = "login-failed"
+    JOB = "job"
+    """A kept job has ended, and how. It may have been when no daemon ran: then this is told by the next one."""
     REVOKED = "revoked"
     """Somebody who was logged in is so no more, or holds something less."""
     START = "start"

@@ -46,7 +46,8 @@ class SupervisedJobs:
 
     `folder` is where they are. `clock` is the time of day, too; `in_thread` calls a blocking function in a thread.
     `pause_seconds` is the time between the steps of a graded stop. `identity_of` says who somebody is now, by their
-    name: who may not run a job any more has it ended. Without it everybody may.
+    name: who may not run a job any more has it ended. Without it everybody may. `on_end` is told of each job that has
+    ended, and how; twice at worst, when the daemon dies just then.
     """
 
     _log = Logger()
@@ -61,6 +62,7 @@ class SupervisedJobs:
         limits: KeptLimits,
         pause_seconds: float,
         identity_of: Callable[[str], Identity | None] | None = None,
+        on_end: Callable[[Record, Outcome], None] = lambda record, outcome: None,
     ) -> None:
         self._folder = folder
         self._clock = clock
@@ -68,6 +70,7 @@ class SupervisedJobs:
         self._limits = limits
         self._pause_seconds = pause_seconds
         self._identity_of = identity_of
+        self._tell_end = on_end
         self._surroundings = Surroundings(
             clock=clock,
             supervisors=supervisors,
@@ -90,6 +93,9 @@ class SupervisedJobs:
             self._jobs[job.key] = job
             if job.ended is None:
                 job.reach()
+            elif not job.folder.is_told:
+                self._tell_end(job.record, job.ended)
+                job.folder.note_told()
         self.reconsider()
         self._expiry.look()
 
@@ -233,6 +239,10 @@ class SupervisedJobs:
 
     def _on_end(self, job: SupervisedJob) -> None:
         self._expiry.look()
+        # What was never started is the outcome of the call that has asked for it.
+        if job.ended is not None and job.ended.kind is not OutcomeKind.FAILED_TO_START:
+            self._tell_end(job.record, job.ended)
+            self._in_thread(job.folder.note_told)
 
     def _on_removed(self, job: SupervisedJob) -> None:
         if self._jobs.get(job.key) is job:

@@ -218,6 +218,7 @@ class Kept:
         self.identities = {
             name: Identity(name, frozenset({"exec"}), exec=("any",)) for name in ("alice", "bob")
         }
+        self.told: list[tuple[str, str, str]] = []
         self.jobs = self.again()
 
     def again(self) -> SupervisedJobs:
@@ -227,6 +228,9 @@ class Kept:
             clock=self.clock,
             supervisors=self.supervisors,
             in_thread=in_thread,
+            on_end=lambda record, outcome: self.told.append(
+                (record.identity, record.job, str(outcome))
+            ),
             limits=self.limits,
             pause_seconds=2.0,
             identity_of=self.identities.get,

@@ -503,6 +503,27 @@ class TestTakingBack:
         assert [*kept.jobs.all()] == [job]
 
 
+class TestTellingHowTheyEnd:
+    def test_of_those_that_end(self, kept: Kept) -> None:
+        job = kept.run()
+        assert kept.told == []
+        kept.end(job)
+        assert kept.told == [("alice", "build", "exited(0)")]
+        now(kept.jobs.stop())
+        kept.again().open()
+        assert len(kept.told) == 1
+
+    def test_of_those_that_have_ended_when_no_daemon_ran(self, kept: Kept) -> None:
+        job = kept.run()
+        now(kept.jobs.stop())
+        kept.supervisors.die("build")
+        write_outcome(job.folder, ended(3))
+        for _ in range(2):
+            kept.again().open()
+            assert kept.told == [("alice", "build", "exited(3)")]
+            now(kept.jobs.stop())
+
+
 class TestExpiring:
     def test_a_job_goes_when_its_time_has_come(self, kept: Kept) -> None:
         job = kept.run(expiry_seconds=60)
