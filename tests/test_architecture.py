@@ -45,7 +45,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "tls": {"wire", "net", "trust", "endpoints", "atomic"},
     "services": {"trust", "files", "execution", "processes", "keeping", "chat", "tables"},
     # The server's side.
-    "server": {"wire", "net", "services", "trust", "tls"},
+    "server": {"wire", "net", "services", "trust", "tls", "chat"},
     "endpoints": {"urls"},
     "machine": set(),
     "listening": {"tls", "endpoints", "urls", "machine"},

@@ -82,6 +82,13 @@ class Client:
         return self._server_pin
 
     @property
+    def server_host(self) -> str | None:
+        """The IP address of the server; None where the connection has none, as that over a Unix socket."""
+        transport = self._peer.transport
+        host = None if transport is None else getattr(transport.getPeer(), "host", None)
+        return host if isinstance(host, str) else None
+
+    @property
     def server_agent(self) -> str:
         """The server's name and version, in its own words."""
         hello = self._peer.hello

@@ -37,6 +37,11 @@ class RoomSession:
             self._messages = Waiting()
         return self._messages
 
+    @property
+    def has_room(self) -> bool:
+        """Whether what is said here need not wait for who reads it."""
+        return self._messages is None or self._messages.has_room
+
     async def hear(self, message: Message) -> None:
         """Something is said here: keep it for who reads it, if anybody does, and wait until there is room for more."""
         if self._messages is not None:

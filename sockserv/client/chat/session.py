@@ -11,6 +11,8 @@ Invariants:
 from __future__ import annotations
 
 import secrets
+from collections.abc import Callable
+from functools import partial
 from typing import TYPE_CHECKING, Final
 
 from twisted.internet.defer import Deferred, fail
@@ -38,14 +40,15 @@ from sockserv.chat.lines import (
     encode_line,
 )
 from sockserv.chat.names import parse_place
+from sockserv.client.chat.lines import CallLines, Lines, TwoWayLines
 from sockserv.client.chat.places import RoomSession
 from sockserv.client.chat.sent import SentMessage, shared
 from sockserv.client.chat.waiting import Waiting
 from sockserv.errors import ConnectionEnded, UnexpectedResult, error_from_wire
 
 if TYPE_CHECKING:
+    from sockserv.client.chat.datagrams import Datagrams
     from sockserv.client.client import Client
-    from sockserv.net.calls import OutgoingCall
 
 __all__ = ["Session"]
 
@@ -58,9 +61,19 @@ class Session:
     `device` is what it is called; one that is to go on after a restart of the program needs the same name, `after` the id of the last
     message that it has, and `next_number` no number that it has used. `events` are all the events that come, messages included, for who
     wants them: `watch()` begins that.
+
+    With `datagrams` it goes over UDP where the hub offers that and it gets through, else over the connection, with the same guarantees;
+    `on_way` is told whenever that changes: whether it goes by datagrams now, and why.
     """
 
-    def __init__(self, *, device: str | None = None, after: int | None = None) -> None:
+    def __init__(
+        self,
+        *,
+        device: str | None = None,
+        after: int | None = None,
+        datagrams: Datagrams | None = None,
+        on_way: Callable[[bool, str], None] = lambda by_datagrams, why: None,
+    ) -> None:
         self.device = device or secrets.token_urlsafe(_DEVICE_BYTES).lstrip("-_") or "device"
         self.identity: str | None = None
         self._first_id = after
@@ -75,9 +88,10 @@ class Session:
         self._next_number: int | None = None
         self._unnumbered: list[SentMessage] = []
         self._events: Waiting[Event] | None = None
-        self._call: OutgoingCall | None = None
-        self._outgoing: list[bytes] = []
-        self._writer: Deferred[None] | None = None
+        self._datagrams = datagrams
+        self._on_way = on_way
+        self._lines: Lines | None = None
+        self._unacknowledged: int | None = None
         self._is_joined = False
         self._failure: Exception | None = None
         self.was_joined = False
@@ -99,6 +113,11 @@ class Session:
     def is_joined(self) -> bool:
         """Whether there is a connection now."""
         return self._is_joined
+
+    @property
+    def goes_by_datagrams(self) -> bool:
+        """Whether what is said now goes over UDP, unless it is too long for that."""
+        return isinstance(self._lines, TwoWayLines) and self._lines.goes_by_datagrams
 
     def watch(self) -> Waiting[Event]:
         """All events from now on, as an asynchronous iterator; the same one each time."""
@@ -187,46 +206,52 @@ class Session:
         """Go by this connection until the session ends. Raises what it has ended with."""
         rooms = list(dict.fromkeys([*self.rooms, *self._entering]))
         arguments = {"device": self.device, "rooms": rooms, "after": self.last_id}
-        call = self._call = await client.open("chat.join", arguments)
-        self._outgoing = []
+        if self._datagrams is not None:
+            arguments["datagrams"] = True
+        call = await client.open("chat.join", arguments)
+        over_call = CallLines(call)
+        self._lines = over_call
+        self._unacknowledged = None
         self.was_joined = False
-        writing = Deferred.fromCoroutine(self._write(call))
-        writing.addErrback(lambda _: None)  # reading fails with the same
         try:
-            await self._read(call)
+            await self._start(client, over_call)
+            await self._read()
             await call.result()
         finally:
             self._is_joined = False
-            self._call = None
-            writing.cancel()
+            lines, self._lines = self._lines, None
+            lines.close()
             call.cancel()
 
-    async def _read(self, call: OutgoingCall) -> None:
-        begun = b""
-        async for piece in call.body:
-            *lines, begun = (begun + piece).split(b"\n")
-            for line in lines:
-                try:
-                    event = decode_event(line)
-                except ValueError as error:
-                    raise UnexpectedResult(f"the hub says what is no event: {error}") from None
-                await self._take(event)
+    async def _start(self, client: Client, lines: CallLines) -> None:
+        """Take the first event, and use the datagrams that it offers."""
+        line = await lines.receive()
+        if line is None:
+            return
+        event = _event_of(line)
+        if isinstance(event, Joined) and event.datagrams is not None and self._datagrams:
+            opened = partial(self._datagrams.open, event.datagrams, client.server_host)
+            self._lines = TwoWayLines(client.clock, lines, opened, on_way=self._on_way)
+        await self._take(event)
 
-    async def _write(self, call: OutgoingCall) -> None:
-        while True:
-            while self._outgoing:
-                lines, self._outgoing = self._outgoing, []
-                await call.send(b"".join(lines))
-            self._writer = Deferred()
-            await self._writer
+    async def _read(self) -> None:
+        lines = self._lines
+        assert lines is not None, "there is a connection"
+        while (line := await lines.receive()) is not None:
+            await self._take(_event_of(line))
+            if not lines.has_more:
+                self._acknowledge()
 
     def _send(self, command: Command) -> None:
         """Send a command, if there is a connection: what counts is said again after the next joining."""
-        if self._is_joined:
-            self._outgoing.append(encode_line(command) + b"\n")
-            writer, self._writer = self._writer, None
-            if writer is not None and not writer.called:
-                writer.callback(None)
+        if self._is_joined and self._lines is not None:
+            self._lines.send(encode_line(command))
+
+    def _acknowledge(self) -> None:
+        """Acknowledge the messages that were taken, all together."""
+        number, self._unacknowledged = self._unacknowledged, None
+        if number is not None:
+            self._send(Received(number))
 
     async def _take(self, event: Event) -> None:
         match event:
@@ -254,6 +279,8 @@ class Session:
     async def _pass_on(self, event: Event) -> None:
         if self._events is not None:
             self._events.put(event)
+            if not self._events.has_room:
+                self._acknowledge()
             await self._events.room()
 
     def _take_joined(self, joined: Joined) -> None:
@@ -283,15 +310,17 @@ class Session:
         message = event.message
         first = 0 if message.to.startswith("@") else self._first_id or 0
         if message.id <= max(first, self._given):
-            self._send(Received(message.id))
+            self._unacknowledged = message.id
             return
         self._given = message.id
         # What somebody says to us is said at the place that they are.
         place = self._places.get(message.to)
         if place is not None:
+            if not place.has_room:
+                self._acknowledge()
             await place.hear(message)
         await self._pass_on(event)
-        self._send(Received(message.id))
+        self._unacknowledged = message.id
 
     def _take_accepted(self, event: Accepted) -> None:
         message = self._sent.pop(event.number, None)
@@ -345,6 +374,13 @@ class Session:
 
 _MOST_KNOWN: Final = 4096
 """Of so many of its messages a device hears what becomes of them."""
+
+
+def _event_of(line: bytes) -> Event:
+    try:
+        return decode_event(line)
+    except ValueError as error:
+        raise UnexpectedResult(f"the hub says what is no event: {error}") from None
 
 
 def _fail_all(waiting: list[Deferred[RoomSession]], error: Exception) -> None:

@@ -34,6 +34,12 @@ class Carrier(Protocol):
     async def receive(self) -> bytes | None:
         """The next command; None when the device has no more. Raises `InvalidArgument` for what cannot be one."""
 
+    async def run(self) -> None:
+        """Move what is sent, until it is cancelled or the call ends. Raises what sending raises."""
+
+    def close(self) -> None:
+        """The session has ended."""
+
 
 class CallCarrier:
     """A session over the call that it was asked for with: lines in both of its bodies.
@@ -47,6 +53,8 @@ class CallCarrier:
         self._received: deque[bytes] = deque()
         self._begun = b""
         self._lines: list[bytes] = []
+        self.waiting_bytes = 0
+        """How many bytes the lines have that have not gone yet."""
         self._waiting: Deferred[None] | None = None
         self._waking: IDelayedCall | None = None
 
@@ -58,6 +66,7 @@ class CallCarrier:
     def send(self, line: bytes) -> None:
         """Send an event; never waits."""
         self._lines.append(line)
+        self.waiting_bytes += len(line)
         # Not at once: what is sent in one turn goes together, and who sends may be ended when that fails.
         if self._waiting is not None and self._waking is None:
             self._waking = self._call.clock.callLater(0, self._wake)
@@ -67,6 +76,7 @@ class CallCarrier:
         while True:
             while self._lines:
                 lines, self._lines = self._lines, []
+                self.waiting_bytes = 0
                 lines.append(b"")
                 await self._call.send(b"\n".join(lines))
             self._waiting = Deferred()
@@ -77,6 +87,9 @@ class CallCarrier:
                 if self._waking is not None:
                     self._waking.cancel()
                     self._waking = None
+
+    def close(self) -> None:
+        """The session has ended."""
 
     def _wake(self) -> None:
         self._waking = None

@@ -24,16 +24,17 @@ from sockserv.chat.arguments import (
     WhoArguments,
 )
 from sockserv.chat.errors import TooFast
-from sockserv.chat.facts import Presence, PresenceState, Room, Sent
+from sockserv.chat.facts import DatagramSession, Presence, PresenceState, Room, Sent
 from sockserv.chat.names import conversation_of, parse_place, room_key
-from sockserv.errors import InternalError
+from sockserv.errors import InternalError, NoRoom
 from sockserv.limits import ChatLimits
 from sockserv.services.api import Audit, Call, NoArguments, Service, operation
-from sockserv.services.chat.carrier import CallCarrier
+from sockserv.services.chat.carrier import CallCarrier, Carrier
 from sockserv.services.chat.device import Device
 from sockserv.services.chat.members import check_room, may_enter
 from sockserv.services.chat.messages import StoredMessage, message_for
 from sockserv.services.chat.opening import Opening
+from sockserv.services.chat.two_ways import Datagrams, TwoWayCarrier
 from sockserv.services.files.steps import InThread
 from sockserv.trust.identities import Identity
 
@@ -54,6 +55,7 @@ class Chat(Service):
 
     `path` is the file of the messages; None keeps them in memory. `in_thread` and `in_reading_thread` each are one thread: what is
     looked for in the whole history keeps nobody's messages waiting. `knows` says whether somebody of a name may chat.
+    `datagrams` opens sessions over UDP for devices that would like that; None: all go over the connection.
     """
 
     def __init__(
@@ -66,8 +68,10 @@ class Chat(Service):
         limits: ChatLimits | None = None,
         knows: Callable[[str], bool] = lambda name: True,
         wall: Callable[[], float] = time.time,
+        datagrams: Datagrams | None = None,
     ) -> None:
         self._clock = clock
+        self._datagrams = datagrams
         self._in_thread = in_thread
         self._in_reading_thread = (in_reading_thread if path else None) or in_thread
         self._limits = limits or ChatLimits()
@@ -93,10 +97,10 @@ class Chat(Service):
         """Be there, until either side ends it: events are the lines of the answer, commands those of the request."""
         args = call.args
         hub = (await self._opening.get()).hub
-        carrier = CallCarrier(call)
+        carrier, offered = self._carrier_for(call)
         device = Device(call.identity, args.device, carrier, self._limits, cursor=0)
-        await hub.join(device, args.rooms, after=args.after)
         try:
+            await hub.join(device, args.rooms, after=args.after, datagrams=offered)
             await _first_of(
                 hub.serve(device),
                 hub.feed(device),
@@ -105,6 +109,18 @@ class Chat(Service):
             )
         finally:
             hub.leave(device)
+            carrier.close()
+
+    def _carrier_for(self, call: Call[JoinArguments]) -> tuple[Carrier, DatagramSession | None]:
+        """What carries a session, and the datagrams that it may go by, if it is to."""
+        if call.args.datagrams and self._datagrams is not None:
+            try:
+                carrier = TwoWayCarrier(call, self._datagrams)
+            except NoRoom:
+                pass
+            else:
+                return carrier, carrier.offered
+        return CallCarrier(call), None
 
     # Without one
 
