@@ -75,6 +75,7 @@ class Chat(Service):
         self._in_thread = in_thread
         self._in_reading_thread = (in_reading_thread if path else None) or in_thread
         self._limits = limits or ChatLimits()
+        self._searching: set[str] = set()
         self._knows = knows
         self._opening = Opening(
             clock,
@@ -206,10 +207,22 @@ class Chat(Service):
 
     @operation("chat.search", args=SearchArguments, permission="chat", audit=Audit.NEVER)
     async def search(self, call: Call[SearchArguments]) -> None:
-        """Messages with all of some words: a line of JSON each."""
+        """Messages with all of some words: a line of JSON each. Raises `TooFast` for who searches already."""
         reading = (await self._opening.get()).reading
-        found = await self._in_reading_thread(_search, reading, call.identity, call.args)
-        await self._send_messages(call, reading, found)
+        name = call.identity.name
+        # It may take a second, and others who look back wait for it.
+        if name in self._searching:
+            raise TooFast("you are searching already: wait for that", details={"seconds": 1.0})
+        self._searching.add(name)
+
+        def look() -> list[int]:
+            try:
+                return _search(reading, call.identity, call.args)
+            finally:
+                # Here: who gives up a search does not end it.
+                self._searching.discard(name)
+
+        await self._send_messages(call, reading, await self._in_reading_thread(look))
 
     @operation("chat.read", args=ReadArguments, permission="chat", audit=Audit.NEVER)
     async def read(self, call: Call[ReadArguments]) -> None:

@@ -31,4 +31,4 @@ def as_query(text: str) -> str:
             # The beginning of a word finds it; a character by itself is whole.
             ending = "" if _BY_ITSELF.search(word[-1]) else "*"
             phrases.append(f'"{quoted.strip()}"{ending}')
-    return " ".join(phrases)
+    return " ".join(dict.fromkeys(phrases))

@@ -7,7 +7,6 @@ from types import TracebackType
 from typing import Any, TypeVar
 
 from twisted.internet.defer import Deferred
-from twisted.internet.task import deferLater
 
 from sockserv.chat.facts import Message
 from sockserv.chat.lines import (
@@ -133,7 +132,14 @@ class HubInMemory:
     def _in_thread(self, function: Callable[..., Any], *args: Any) -> Deferred[Any]:
         """Calls the function in a later turn, after `thread_seconds` if the disk is to be slow."""
         if self.thread_seconds:
-            return deferLater(self.memory.clock, self.thread_seconds, function, *args)
+            done: Deferred[Any] = Deferred()
+
+            def call() -> None:
+                self.memory.network.in_thread(function, *args).chainDeferred(done)
+
+            # Not `deferLater`: who gives up waiting for a thread does not stop it.
+            self.memory.clock.callLater(self.thread_seconds, call)
+            return done
         return self.memory.network.in_thread(function, *args)
 
     def join(

@@ -184,6 +184,20 @@ class TestLookingBack:
 
 
 class TestWhatThereIs:
+    def test_one_search_after_the_other(self, hub: HubInMemory) -> None:
+        alice, bob = connect(hub, "alice"), connect(hub, "bob")
+        send(hub, alice, 1)
+        hub.thread_seconds = 1.0
+        first = hub.memory.run(alice.open("chat.search", {"text": "hello"}, end=True))
+        hub.memory.flush()
+        first.cancel()
+        with pytest.raises(TooFast):
+            hub.memory.run(alice.call("chat.search", {"text": "hello"}))
+        hub.memory.advance(1.0)
+        hub.thread_seconds = 0.0
+        assert texts(ask(hub, alice, "search", text="hello")) == ["hello"]
+        assert texts(ask(hub, bob, "search", text="hello")) == ["hello"]
+
     def test_rooms(self, hub: HubInMemory) -> None:
         alice = connect(hub, "alice")
         send(hub, alice, 1)
