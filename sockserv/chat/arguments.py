@@ -52,12 +52,15 @@ class JoinArguments:
 
 @attrs.frozen(kw_only=True)
 class SendArguments:
-    """One message, of a device that has not joined. `number` is the device's own for it; `to` is the place."""
+    """One message, of a device that has not joined. `number` is the device's own for it; `to` is the place.
+
+    Without a `text` that is the body, in UTF-8: the longest has no room among arguments.
+    """
 
     device: _Device
     number: _Positive
     to: _Place
-    text: str
+    text: str | None = None
 
 
 @attrs.frozen(kw_only=True)

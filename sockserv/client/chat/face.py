@@ -6,8 +6,10 @@ import secrets
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 import msgspec
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import Deferred, fail
 
+from sockserv.chat.arguments import check_text
+from sockserv.chat.errors import ChatError
 from sockserv.chat.facts import Message, Presence, Room, Sent
 from sockserv.client.chat.places import RoomSession
 from sockserv.client.chat.session import Session
@@ -62,11 +64,13 @@ class Chat:
             "device": device or secrets.token_hex(_DEVICE_BYTES),
             "number": number,
             "to": to,
-            "text": text,
         }
-        return self._client.call("chat.send", arguments, result=Sent).addCallback(
-            lambda reply: reply.result
-        )
+        try:
+            check_text(text)
+        except ChatError as error:
+            return fail(error)
+        sending = self._client.call("chat.send", arguments, result=Sent, body=text.encode())
+        return sending.addCallback(lambda reply: reply.result)
 
     def rooms(self) -> Deferred[list[Room]]:
         """The rooms that we may enter, and in which somebody is, or something was said."""

@@ -15,6 +15,7 @@ from twisted.internet.interfaces import IReactorTime
 from twisted.internet.task import deferLater
 
 from sockserv.chat.arguments import (
+    MAX_TEXT_BYTES,
     AwayArguments,
     HistoryArguments,
     JoinArguments,
@@ -23,10 +24,10 @@ from sockserv.chat.arguments import (
     SendArguments,
     WhoArguments,
 )
-from sockserv.chat.errors import TooFast
+from sockserv.chat.errors import TextTooLong, TooFast
 from sockserv.chat.facts import DatagramSession, Presence, PresenceState, Room, Sent
 from sockserv.chat.names import conversation_of, parse_place, room_key
-from sockserv.errors import InternalError, NoRoom
+from sockserv.errors import BodyTooLarge, InternalError, NoRoom
 from sockserv.limits import ChatLimits
 from sockserv.services.api import Audit, Call, NoArguments, Service, operation
 from sockserv.services.chat.carrier import CallCarrier, Carrier
@@ -131,10 +132,11 @@ class Chat(Service):
         args = call.args
         place = parse_place(args.to)
         identity = call.identity
+        text = await _body_of(call) if args.text is None else args.text
         hub = (await self._opening.get()).hub
-        hub.check(identity, place, args.text)
+        hub.check(identity, place, text)
         self._check_pace(hub, identity)
-        message = hub.message(identity.name, args.device, args.number, place, args.text)
+        message = hub.message(identity.name, args.device, args.number, place, text)
         stored: Deferred[int | None] = Deferred()
 
         def give_out(number: int | None) -> None:
@@ -255,6 +257,16 @@ class Chat(Service):
         seconds = hub.members.seconds_until_next(identity.name, self._clock.seconds())
         if seconds:
             raise TooFast(f"wait {seconds:.1f} seconds", details={"seconds": seconds})
+
+
+async def _body_of(call: Call[Any]) -> str:
+    """The text that is the body. Raises `TextTooLong`, and what the body raises."""
+    try:
+        return (await call.body.read(max_bytes=MAX_TEXT_BYTES)).decode()
+    except BodyTooLarge:
+        raise TextTooLong(f"a message has at most {MAX_TEXT_BYTES} bytes") from None
+    except UnicodeDecodeError:
+        raise TextTooLong("what is said has to be text in UTF-8") from None
 
 
 def _conversation(identity: Identity, to: str) -> str:

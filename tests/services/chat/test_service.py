@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from sockserv.chat.arguments import MAX_HISTORY_COUNT
+from sockserv.chat.arguments import MAX_HISTORY_COUNT, MAX_TEXT_BYTES
 from sockserv.chat.errors import BadName, MemberNotFound, NoSuchRoom, TextTooLong, TooFast
 from sockserv.client import Client
 from sockserv.errors import InvalidArgument, PermissionDenied
@@ -218,3 +218,27 @@ class TestWhatThereIs:
         found = {one["name"]: one["state"] for one in ask(hub, carol, "who")}
         assert found == {"alice": "online", "bob": "gone"}
         assert [one["name"] for one in ask(hub, carol, "who", room="lobby")] == ["alice"]
+
+
+@pytest.mark.parametrize(
+    ("body", "is_taken"),
+    [
+        (b"hello", True),
+        (b"\n" * MAX_TEXT_BYTES, True),
+        (b"x" * (MAX_TEXT_BYTES + 1), False),
+        (b"x" * 10_000_000, False),
+        (b"\xff", False),
+        (b"", False),
+    ],
+    ids=["short", "longest", "one-more", "much-more", "no-text", "empty"],
+)
+def test_a_text_that_is_the_body(hub: HubInMemory, body: bytes, is_taken: bool) -> None:
+    alice = hub.memory.connect(somebody("alice"))
+    arguments = {"device": "d", "number": 1, "to": "lobby"}
+    sending = alice.call("chat.send", arguments, body=body)
+    if is_taken:
+        assert hub.memory.run(sending).result["id"] == 1
+        assert [one.text.encode() for one in hub.memory.run(alice.chat.history("lobby"))] == [body]
+    else:
+        with pytest.raises(TextTooLong):
+            hub.memory.run(sending)
