@@ -106,7 +106,7 @@ class Chatter:
             screen.show(self._state.take(first))
             tasks = (self._obey(place), self._listen(events), self._note())
             begun = map(Deferred.fromCoroutine, tasks)
-            await first_of(running, screen.ended(), self._left, *begun)
+            await first_of(self._session.clock, running, screen.ended(), self._left, *begun)
         finally:
             await self._leave_the_terminal()
 

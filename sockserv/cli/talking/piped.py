@@ -163,7 +163,7 @@ async def follow(session: CommandSession, place: str, *, history: int = 0) -> No
     talk = Talk(session.clock, follower.chat, connections.next, on_lost=follower.lost)
     writing = Deferred.fromCoroutine(follower.write(place, history))
     try:
-        await first_of(talk.run(), writing)
+        await first_of(session.clock, talk.run(), writing)
     finally:
         connections.close()
 
