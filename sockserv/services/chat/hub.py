@@ -106,7 +106,11 @@ class Hub:
     ) -> None:
         """Begin a session: the first event is sent, which offers `datagrams`. Raises `ChatError`, and `StoreError`."""
         name = device.identity.name
-        keys = [room_key(room) for room in rooms]
+        keys = [*dict.fromkeys(map(room_key, rooms))]
+        for key in keys:
+            check_room(device.identity, key)
+        # What the disk has to look up for it costs more than a message.
+        await deferLater(self._clock, self.members.seconds_too_early(name, self._clock.seconds()))
         known = await self._in_thread(self._look_up, name, device.name, keys)
         next_number, received, newest, unread = known
         device.cursor = received if after is None else after
@@ -125,7 +129,7 @@ class Hub:
                 last_id=newest,
                 rooms=tuple(
                     Room(name=key, members=self.members.names_in(key), unread=unread[key])
-                    for key in dict.fromkeys(keys)
+                    for key in keys
                 ),
                 datagrams=datagrams,
             )

@@ -300,7 +300,7 @@ class TestSlowDevices:
             assert isinstance(failure(hub, bob), Unavailable)
 
     def test_too_fast(self) -> None:
-        with HubInMemory(messages_per_second=10.0, messages_at_once=5) as hub:
+        with HubInMemory(messages_per_second=10.0, messages_at_once=6) as hub:
             alice, bob = hub.join("alice", "lobby"), hub.join("bob", "lobby")
             for number in range(1, 10):
                 alice.say(number)
@@ -309,8 +309,19 @@ class TestSlowDevices:
             hub.memory.advance(0.4)
             assert len(bob.messages()) == 4
 
+    def test_joining_all_the_time(self) -> None:
+        with HubInMemory(messages_per_second=1.0, messages_at_once=2) as hub:
+            hub.join("alice", "lobby")
+            bob = hub.join("bob", *["lobby"] * 64, device="a")
+            hub.join("bob", device="b")
+            third = hub.start_joining("bob", "lobby", device="c")
+            assert third.take() == []
+            hub.memory.advance(1.0)
+            assert isinstance(third.take()[0], Joined)
+            assert bob.take() == []
+
     def test_coming_and_going_all_the_time_throws_nobody_else_out(self) -> None:
-        with HubInMemory(max_notices=20, messages_at_once=10) as hub:
+        with HubInMemory(max_notices=20, messages_at_once=11) as hub:
             alice, bob = hub.join("alice", "lobby"), hub.join("bob")
             back_and_forth: list[Command] = [Enter("lobby"), Leave("lobby")]
             bob.do(*back_and_forth * 3000)

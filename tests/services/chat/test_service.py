@@ -95,7 +95,7 @@ class TestSending:
             assert send(hub, alice, 2) == 2
 
     def test_away_and_back_all_the_time(self) -> None:
-        with HubInMemory(messages_at_once=4) as hub:
+        with HubInMemory(messages_at_once=5) as hub:
             alice, bob = hub.join("alice", "lobby"), hub.join("bob", "lobby")
             alice.take()
             for text in ("a", "b", "c", "d"):
