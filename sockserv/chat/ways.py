@@ -6,7 +6,8 @@ line, apart by spaces: `17 5 {"type":"say",...}`. The number 0 is for a record t
 Invariants:
 
 1. Each line is handed on once, in the order in which it was sent, whatever way its record came, and if it came by both.
-2. A line that no datagram is known to have brought goes over the connection, too: at once when datagrams end, and after `STALL_SECONDS`.
+2. A line that datagrams may not have brought, or only behind a gap, goes over the connection, too: at once when they end, and after
+   `STALL_SECONDS`.
 3. No more than `MAX_AHEAD_LINES`, or `MAX_AHEAD_BYTES`, are sent that the other end has not taken: nobody has to keep more.
 """
 
@@ -91,8 +92,10 @@ class TwoWays:
         self._last = 0
         self._untaken: deque[tuple[int, int]] = deque()
         self._untaken_bytes = 0
-        self._unacknowledged: dict[int, tuple[bytes, float]] = {}
-        """What datagrams are to bring, by number: the line, and since when."""
+        self._by_datagrams: dict[int, tuple[bytes, float]] = {}
+        """What datagrams are to bring, by number, from the first on that is not acknowledged: the line, and since when."""
+        self._acknowledged: set[int] = set()
+        """Those of them that have arrived, but may wait there for one before them, as the stream of datagrams has an order."""
         # What comes in.
         self._received: deque[bytes] = deque()
         self._failure: Exception | None = None
@@ -124,7 +127,7 @@ class TwoWays:
         """End the session: nothing more is handed on."""
         datagrams, self._datagrams = self._datagrams, None
         self._is_fast = False
-        self._unacknowledged.clear()
+        self._by_datagrams.clear()
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
@@ -162,7 +165,7 @@ class TwoWays:
             and len(record) <= datagrams.max_bytes
             and datagrams.send(record)
         ):
-            self._unacknowledged[number] = (line, self._clock.seconds())
+            self._by_datagrams[number] = (line, self._clock.seconds())
             if self._timer is None:
                 self._timer = self._clock.callLater(STALL_SECONDS, self._check)
         else:
@@ -176,9 +179,9 @@ class TwoWays:
     def _check(self) -> None:
         """Some time has passed: look whether the datagrams that were sent have arrived."""
         self._timer = None
-        if not self._unacknowledged:
+        if not self._by_datagrams:
             return
-        _, since = next(iter(self._unacknowledged.values()))
+        _, since = next(iter(self._by_datagrams.values()))
         left = since + STALL_SECONDS - self._clock.seconds()
         if left > 0:
             self._timer = self._clock.callLater(left, self._check)
@@ -187,7 +190,8 @@ class TwoWays:
 
     def _slow_down(self, why: str) -> None:
         was_fast, self._is_fast = self._is_fast, False
-        again, self._unacknowledged = self._unacknowledged, {}
+        again, self._by_datagrams = self._by_datagrams, {}
+        self._acknowledged.clear()
         for number, (line, _) in again.items():
             self._to_connection(self._record(number, line))
         if was_fast:
@@ -201,14 +205,26 @@ class TwoWays:
 
     def acknowledged(self, record: bytes) -> None:
         """A datagram has brought a record of ours."""
-        self._unacknowledged.pop(_number_of(record), None)
+        number = _number_of(record)
+        if number in self._by_datagrams:
+            self._acknowledged.add(number)
+            self._forget_arrived()
         self._speed_up()
+
+    def _forget_arrived(self) -> None:
+        while self._by_datagrams:
+            first = next(iter(self._by_datagrams))
+            if first not in self._acknowledged:
+                break
+            self._acknowledged.remove(first)
+            del self._by_datagrams[first]
 
     def undelivered(self, record: bytes) -> None:
         """A record of ours is given up by the datagrams; it may have arrived."""
         number = _number_of(record)
-        found = self._unacknowledged.pop(number, None)
+        found = self._by_datagrams.pop(number, None)
         if found is not None:
+            # Those behind it stay: they wait for it there, if it was ever sent.
             self._to_connection(self._record(number, found[0]))
 
     def ended(self, why: str) -> None:
@@ -254,7 +270,9 @@ class TwoWays:
         while self._untaken and self._untaken[0][0] <= taken:
             number, size = self._untaken.popleft()
             self._untaken_bytes -= size
-            self._unacknowledged.pop(number, None)
+            self._by_datagrams.pop(number, None)
+            self._acknowledged.discard(number)
+        self._forget_arrived()
         self._flush()
 
     @property

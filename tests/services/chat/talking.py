@@ -25,6 +25,7 @@ from sockserv.client import Client, OutgoingCall
 from sockserv.limits import ChatLimits
 from sockserv.services.chat.hub import Hub
 from sockserv.services.chat.service import Chat
+from sockserv.services.chat.two_ways import Datagrams
 from sockserv.testing import Link, MemoryServer
 from sockserv.trust import Identity
 
@@ -94,7 +95,13 @@ class Talker:
 class HubInMemory:
     """A hub whose messages are in memory, and whose time of day is that of its clock."""
 
-    def __init__(self, *, names: set[str] | None = None, **limits: Any) -> None:
+    def __init__(
+        self,
+        *,
+        names: set[str] | None = None,
+        datagrams: Datagrams | None = None,
+        **limits: Any,
+    ) -> None:
         names = names or {"alice", "bob", "carol"}
         self.thread_seconds = 0.0
         self.memory: MemoryServer
@@ -105,6 +112,7 @@ class HubInMemory:
             limits=ChatLimits(**limits),
             knows=names.__contains__,
             wall=lambda: self.memory.clock.seconds(),
+            datagrams=datagrams,
         )
         self.memory = MemoryServer([self.chat])
 
