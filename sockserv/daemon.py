@@ -23,9 +23,10 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from sockserv.errors import StateError
-from sockserv.listening import ListenError, Listeners
+from sockserv.listening import ListenError, Listeners, open_udp
 from sockserv.net.threads import pool_of
 from sockserv.server import Server
+from sockserv.server.chat_datagrams import ChatPort
 from sockserv.services import Service as CallService
 from sockserv.services.admin import Admin, Reachable
 from sockserv.services.chat import Chat
@@ -81,6 +82,7 @@ class _Held:
     sweeper: FilesSweeper
     execution: ExecutionAssembly
     chat: Chat
+    chat_port: ChatPort | None
     dialects: Dialects | None
 
 
@@ -147,7 +149,8 @@ class Daemon(Service):
             execution = self._make_execution(policy, identities, audit)
             undo.callback(lambda: execution.close().addErrback(self._log_failure))
             self._find_kept_jobs(execution)
-            chat = self._make_chat(identities)
+            chat_port = self._open_chat_port(undo)
+            chat = self._make_chat(identities, chat_port)
             services = [Echo(), files, admin, Rules(policy), execution.service, chat]
             server = self._make_server(services, identities, audit)
             undo.callback(lambda: server.stop().addErrback(self._log_failure))
@@ -172,7 +175,7 @@ class Daemon(Service):
         commands.start()
         sweeper.start()
         self._held = _Held(
-            state, audit, server, watch, commands, sweeper, execution, chat, dialects
+            state, audit, server, watch, commands, sweeper, execution, chat, chat_port, dialects
         )
         self.running = True
         self._say_what_to_do(listeners.addresses)
@@ -198,7 +201,7 @@ class Daemon(Service):
         ended.addCallback(lambda _: jobs_ended)
         ended.addCallback(lambda _: held.execution.close())
         ended.addCallback(lambda _: held.chat.stop())
-        ended.addCallback(self._stop_chat_threads)
+        ended.addCallback(lambda _: self._stop_chat(held.chat_port))
         # Who is revoked while the last calls end is cut off as ever.
         ended.addCallback(lambda _: held.watch.stop())
         ended.addCallback(lambda _: held.commands.stop())
@@ -208,9 +211,10 @@ class Daemon(Service):
         ended.addCallback(lambda _: held.state.close())
         return ended
 
-    def _stop_chat_threads(self, _: object) -> None:
+    def _stop_chat(self, port: ChatPort | None) -> Deferred[Any] | None:
         for thread in self._chat_threads:
             thread.stop()
+        return port and port.stop()
 
     def _open_dialects(
         self, server: Server, identities: IdentityStore, undo: ExitStack
@@ -233,19 +237,28 @@ class Daemon(Service):
         dialects.open()
         return dialects
 
-    def _make_chat(self, identities: IdentityStore) -> Chat:
-        def may_chat(name: str) -> bool:
-            identity = identities.named(name)
-            return identity is not None and identity.may("chat")
+    def _open_chat_port(self, undo: ExitStack) -> ChatPort | None:
+        """Open the UDP port of the chat, if it is to have one. Raises `ListenError`."""
+        if (where := self._settings.chat_udp) is None:
+            return None
+        port = ChatPort(self._reactor, where.port, str(where.interface))
+        open_udp(where, port.listen)
+        undo.callback(port.stop)
+        self._log.info("the chat goes over {url}, too", url=port.url)
+        return port
 
-        writing, reading = self._chat_threads
+    def _make_chat(self, identities: IdentityStore, port: ChatPort | None) -> Chat:
+        def may_chat(name: str) -> bool:
+            return (identity := identities.named(name)) is not None and identity.may("chat")
+
         return Chat(
             self._reactor,
             self._settings.state.path / CHAT_FILE,
-            in_thread=writing,
-            in_reading_thread=reading,
+            in_thread=self._chat_threads[0],
+            in_reading_thread=self._chat_threads[1],
             limits=self._settings.chat,
             knows=may_chat,
+            datagrams=port,
         )
 
     def _make_audit_log(self, state: HeldState) -> AuditLog:

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from ipaddress import IPv4Address, IPv6Address
 from pathlib import Path
 from typing import Any
 
 from twisted.internet.defer import Deferred, fail, gatherResults, maybeDeferred
 from twisted.internet.endpoints import serverFromString
-from twisted.internet.error import CannotListenError
 from twisted.internet.interfaces import IListeningPort
 from twisted.logger import Logger
 
@@ -24,7 +24,7 @@ from sockserv.classic.settings import ClassicSettings, Dialect
 from sockserv.client import Client
 from sockserv.endpoints import Endpoint, TcpEndpoint, UdpEndpoint
 from sockserv.errors import ConfigError
-from sockserv.listening import ListenError, Listeners
+from sockserv.listening import Listeners, open_udp
 from sockserv.net.threads import pool_of
 from sockserv.server import Server
 from sockserv.server.origins import origin_of
@@ -89,14 +89,8 @@ class Dialects:
 
         self._guests = Guests(self._reactor, room, connect)
         host = str(endpoint.interface)
-        try:
-            port = self._reactor.listenUDP(
-                endpoint.port, self._guests, interface=host, maxPacketSize=_MAX_PACKET_BYTES
-            )
-        except CannotListenError as error:
-            raise ListenError(
-                f"cannot listen on udp:{endpoint.port}:interface={host}: {error.socketError}"
-            ) from error
+        listen = partial(self._reactor.listenUDP, interface=host, maxPacketSize=_MAX_PACKET_BYTES)
+        port = open_udp(endpoint, partial(listen, endpoint.port, self._guests))
         self._ports.append(port)
         self._say_where(Dialect.CHAT, f"udp://{host}:{port.getHost().port}", endpoint.interface)
 

@@ -151,6 +151,10 @@ class UdpEndpoint:
     port: int
     interface: IPv4Address | IPv6Address
 
+    def __str__(self) -> str:
+        """The description that `parse_udp_endpoint` reads."""
+        return f"udp:{self.port}:interface={_quoted(str(self.interface))}"
+
 
 def parse_udp_endpoint(text: str, *, may_be_open: bool = False) -> UdpEndpoint:
     """The endpoint that `text` describes: `udp:PORT:interface=ADDRESS`, on loopback without an interface.

@@ -18,14 +18,14 @@ from twisted.internet.interfaces import IListeningPort, IStreamServerEndpoint
 from twisted.python.failure import Failure
 
 from sockserv import machine
-from sockserv.endpoints import Endpoint, TlsEndpoint, UnixEndpoint
+from sockserv.endpoints import Endpoint, TlsEndpoint, UdpEndpoint, UnixEndpoint
 from sockserv.errors import LocalError
 from sockserv.urls import Scheme, ServerUrl
 
 if TYPE_CHECKING:
     from sockserv.tls.serving import ServerTls
 
-__all__ = ["ListenError", "Listeners"]
+__all__ = ["ListenError", "Listeners", "open_udp"]
 
 T = TypeVar("T")
 
@@ -166,6 +166,14 @@ def _cannot_listen(endpoint: Endpoint, error: Exception) -> ListenError:
     return ListenError(
         f"cannot listen on {endpoint.url}: {reason}; choose another address with --listen"
     )
+
+
+def open_udp(endpoint: UdpEndpoint, listen: Callable[[], T]) -> T:
+    """What `listen` gives, which opens a UDP port. Raises `ListenError` when the port cannot be had."""
+    try:
+        return listen()
+    except CannotListenError as error:
+        raise ListenError(f"cannot listen on {endpoint}: {error.socketError}") from error
 
 
 def _result_of(deferred: Deferred[T]) -> T:

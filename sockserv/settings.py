@@ -19,7 +19,7 @@ max_jobs = 16
 ```
 
 `[limits]` takes the names of `sockserv.limits.Limits`, `[audit]` those of `AuditSettings`, `[files]` those of `FilesSettings`,
-`[exec]` those of `ExecutionLimits`, `[kept]` those of `KeptLimits`, `[chat]` those of `ChatLimits`,
+`[exec]` those of `ExecutionLimits`, `[kept]` those of `KeptLimits`, `[chat]` those of `ChatLimits` and `datagrams`, a UDP endpoint,
 `[classic]` those of `ClassicSettings`, with the dialects as `echo`, `exec_low`, `exec` and `put`. Every key may be absent.
 A relative path in the file counts from the file's folder. For the state directory the environment variable `SOCKSERV_STATE` comes before the file.
 """
@@ -43,7 +43,13 @@ from sockserv.classic.settings import (
     classic_endpoints,
     classic_settings,
 )
-from sockserv.endpoints import DEFAULT_ENDPOINT, Endpoint, parse_endpoint, parse_udp_endpoint
+from sockserv.endpoints import (
+    DEFAULT_ENDPOINT,
+    Endpoint,
+    UdpEndpoint,
+    parse_endpoint,
+    parse_udp_endpoint,
+)
 from sockserv.errors import ConfigError
 from sockserv.limits import ChatLimits, ExecutionLimits, KeptLimits, Limits
 from sockserv.state import ENVIRONMENT_VARIABLE, StateDirectory
@@ -112,6 +118,8 @@ class Settings:
     exec: ExecutionLimits = attrs.field(factory=ExecutionLimits)
     kept: KeptLimits = attrs.field(factory=KeptLimits)
     chat: ChatLimits = attrs.field(factory=ChatLimits)
+    chat_udp: UdpEndpoint | None = None
+    """Where the chat may go over UDP, which is always sealed; None: it does not."""
     classic: ClassicSettings = attrs.field(factory=ClassicSettings)
 
 
@@ -138,11 +146,12 @@ def load(
     classic: Mapping[Dialect, str] | None = None,
     classic_chat: str | None = None,
     classic_identity: str | None = None,
+    chat_udp: str | None = None,
     environ: Mapping[str, str],
 ) -> Settings:
     """The settings that a daemon starts with: the arguments, over the file `config`, over the defaults.
 
-    `listen`, `state`, `root` (that of the files), the endpoints of `classic` dialects and their identity are what the command
+    `listen`, `state`, `root` (that of the files), `chat_udp`, the endpoints of `classic` dialects and their identity are what the command
     line says, with paths that count from the current directory.
 
     Raises `ConfigError` that names the file and the field, or the argument, and what was expected; and
@@ -159,6 +168,8 @@ def load(
     if root is not None:
         folder = _folder(Path(root), base=Path.cwd(), what="the root of the files")
         settings = attrs.evolve(settings, files=attrs.evolve(settings.files, root=folder))
+    if chat_udp is not None:
+        settings = attrs.evolve(settings, chat_udp=parse_udp_endpoint(chat_udp, may_be_open=True))
     spoken = settings.classic
     if classic:
         endpoints = classic_endpoints(classic, Path.cwd(), may_be_open=spoken.allow_remote)
@@ -243,10 +254,25 @@ def _settings(content: dict[str, Any], *, base: Path, environ: Mapping[str, str]
     if file.kept is not UNSET:
         settings = attrs.evolve(settings, kept=_from_table(file.kept, KeptLimits, where="kept"))
     if file.chat is not UNSET:
-        settings = attrs.evolve(settings, chat=_from_table(file.chat, ChatLimits, where="chat"))
+        settings = _with_chat(settings, file.chat)
     if file.classic is not UNSET:
         settings = attrs.evolve(settings, classic=classic_settings(file.classic, base))
     return settings
+
+
+def _with_chat(settings: Settings, table: dict[str, Any]) -> Settings:
+    """What `[chat]` says: its limits, and where it may go over UDP."""
+    where = table.pop("datagrams", None)
+    settings = attrs.evolve(settings, chat=_from_table(table, ChatLimits, where="chat"))
+    if where is None:
+        return settings
+    if not isinstance(where, str):
+        raise ValueError("chat.datagrams: expected udp:PORT:interface=ADDRESS")
+    try:
+        endpoint = parse_udp_endpoint(where, may_be_open=True)
+    except ConfigError as error:
+        raise ConfigError(f"chat.datagrams: {error}") from error
+    return attrs.evolve(settings, chat_udp=endpoint)
 
 
 def _folder(path: Path, *, base: Path, what: str) -> Path:

@@ -81,6 +81,7 @@ class Options(usage.Options, AuthOptionMixin):
         ["config", "c", None, "Read settings from this TOML file."],
         ["state", "s", None, "Keep the state in this directory; made if it is not there."],
         ["root", "r", None, "Serve the files in this directory, instead of files/ in the state."],
+        ["chat-udp", None, None, "Let chats go over UDP as well, sealed: udp:PORT:interface=IP."],
         ["classic-echo", None, None, "Speak the tutorial's echo on this endpoint."],
         [
             "classic-exec-low",
@@ -148,6 +149,7 @@ class Options(usage.Options, AuthOptionMixin):
                 },
                 classic_chat=self["classic-chat"],
                 classic_identity=self["classic-identity"],
+                chat_udp=self["chat-udp"],
                 environ=os.environ,
             )
         except LocalError as error:

@@ -216,6 +216,25 @@ def test_a_wrong_argument_is_named() -> None:
         load(listen=["tcp:7700"], environ={})
 
 
+class TestChat:
+    def test_over_udp(self, config: Path) -> None:
+        config.write_text('[chat]\ndatagrams = "udp:7700:interface=0.0.0.0"\nmax_rooms = 5')
+        settings = load(config=config, environ={})
+        assert str(settings.chat_udp) == "udp:7700:interface=0.0.0.0"
+        assert settings.chat.max_rooms == 5
+        settings = load(config=config, chat_udp="udp:0", environ={})
+        assert str(settings.chat_udp) == "udp:0:interface=127.0.0.1"
+
+    def test_not_unless_it_is_asked_for(self) -> None:
+        assert load(environ={}).chat_udp is None
+
+    @pytest.mark.parametrize("value", ['"tcp:7700"', '"udp:x"', "7700"])
+    def test_a_mistake_is_named(self, config: Path, value: str) -> None:
+        config.write_text(f"[chat]\ndatagrams = {value}")
+        with pytest.raises(ConfigError, match=r"chat\.datagrams"):
+            load(config=config, environ={})
+
+
 class TestClassic:
     HERE = "tcp:1:interface=127.0.0.1"
 
