@@ -120,6 +120,24 @@ class TestCommands:
         assert not (tmp_path / "here").exists()
 
 
+def test_a_command_that_never_ends(
+    twistd: Callable[..., Twistd], state: Path, environ: dict[str, str], tmp_path: Path
+) -> None:
+    config = tmp_path / "sockserv.toml"
+    config.write_text("[exec]\nmax_timeout_seconds = 1\n")
+    daemon = twistd(
+        f"--state={state}",
+        f"--config={config}",
+        "--listen=tcp:0:interface=127.0.0.1",
+        ON_ANY_PORT["exec-low"],
+        "--classic-identity=owner",
+    )
+    classic = Classic(daemon, state, environ)
+    commands = ["echo begun; sleep 600; echo done", "echo next"]
+    shown = classic.talk("exec_low_client", "exec_low", *commands, cwd=tmp_path)
+    assert shown == "begun\nsockserv: killed(timeout)\n[32]\nnext\n[5]\n"
+
+
 def test_put_and_get(classic: Classic, tmp_path: Path) -> None:
     (tmp_path / "照片.jpg").write_bytes(bytes(range(256)) * 4000)
     (tmp_path / "empty").touch()
