@@ -197,6 +197,8 @@ class _Follower:
             match event:
                 case MessageEvent() if event.message.id > written or event.message.to != place:
                     await _write(self._session, [event.message])
+                    # Or a reader that has gone would be noticed one message later.
+                    await self._session.output.flush()
                 case Joined() if self._is_lost:
                     self._is_lost = False
                     self._remark("sockserv: the connection is back")

@@ -218,7 +218,7 @@ class TestConnections:
     def test_lost_and_back_are_said_once(self, state: State) -> None:
         assert len(state.lost("it was closed")) == 1
         assert state.lost("nobody listens") == []
-        assert not state.view.is_connected
+        assert [state.view.is_connected] == [False]
         lobby = Room(name="lobby", members=("alice", "carol"))
         assert texts(state.take(joined(lobby))) == ["the connection is back"]
         assert state.view.is_connected

@@ -1,0 +1,203 @@
+"""`sockserv chat` and `who` as they are typed: in pipes, in a terminal, with a daemon that is killed meanwhile."""
+
+from __future__ import annotations
+
+import json
+import signal
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.integration.conftest import ANY_PORT, DEADLINE_SECONDS, ROOT, Twistd
+from tests.integration.test_cli import Daemon, environment, finish
+from tests.integration.test_exec_commands import Screen
+
+
+@pytest.fixture(scope="module")
+def daemon(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Daemon]:
+    """One for all tests that do not end it."""
+    folder = tmp_path_factory.mktemp("daemon")
+    state = folder / "state"
+    twistd = Twistd(folder, "--listen", ANY_PORT, "--state", str(state), environ=environment())
+    try:
+        yield Daemon(twistd, state)
+    finally:
+        twistd.stop()
+
+
+def invite(daemon: Daemon, name: str) -> str:
+    """What somebody logs in with who may chat."""
+    result = daemon.run("--json", "invite", name, "--chat", "*")
+    url = json.loads(result.stdout)["url"]
+    assert isinstance(url, str)
+    return url
+
+
+def send(daemon: Daemon, place: str, text: str) -> None:
+    result = daemon.run("chat", "--send", place, input=text.encode())
+    assert (result.returncode, result.stdout, result.stderr) == (0, b"", b"")
+
+
+class TestPipes:
+    def test_send_and_look_back(self, daemon: Daemon) -> None:
+        send(daemon, "pipes", "one\ntwo \x1b[2J\n")
+        result = daemon.run("chat", "--history", "1", "pipes")
+        assert result.stdout.endswith(b" pipes owner: one\\ntwo \\x1b[2J\n")
+        found = daemon.run("chat", "--search", "two", "pipes", "--json")
+        assert json.loads(found.stdout)["text"] == "one\ntwo \x1b[2J"
+
+    def test_the_longest(self, daemon: Daemon) -> None:
+        send(daemon, "long", "\n\x01" * 32_768)
+        result = daemon.run("chat", "--history", "1", "long", "--json")
+        assert json.loads(result.stdout)["text"] == "\n\x01" * 32_767 + "\n\x01"
+
+    @pytest.mark.parametrize(
+        ("arguments", "status", "words"),
+        [
+            (["--send", "@nobody", "hello"], 1, "nobody called nobody"),
+            (["--send", "lobby", ""], 1, "1 to 65536 bytes"),
+            ([], 2, "no terminal here"),
+            (["--server", "tcp://127.0.0.1:1", "--send", "lobby", "x"], 3, "127.0.0.1"),
+        ],
+        ids=["nobody", "empty", "no-terminal", "no-daemon"],
+    )
+    def test_what_fails(
+        self, daemon: Daemon, arguments: list[str], status: int, words: str
+    ) -> None:
+        result = daemon.run("chat", *arguments)
+        assert result.returncode == status
+        assert words in result.stderr.decode()
+        assert result.stderr.count(b"\n") == 1
+
+    def test_follow_until_interrupted(self, daemon: Daemon) -> None:
+        process = daemon.start("chat", "--follow", "followed", "--history", "1", "--json")
+        assert process.stdout is not None
+        send(daemon, "followed", "hello")
+        assert json.loads(process.stdout.readline())["text"] == "hello"
+        assert b"owner" in daemon.run("who", "followed").stdout
+        process.send_signal(signal.SIGINT)
+        assert finish(process)[1] == b""
+        assert process.returncode == -signal.SIGINT
+
+    def test_a_follower_whose_reader_goes_away(self, daemon: Daemon) -> None:
+        process = daemon.start("chat", "--follow", "left", "--history", "1")
+        assert process.stdout is not None
+        send(daemon, "left", "one")
+        assert process.stdout.readline().endswith(b"one\n")
+        process.stdout.close()
+        send(daemon, "left", "two")
+        assert process.wait(DEADLINE_SECONDS) == -signal.SIGPIPE
+        for pipe in (process.stdin, process.stderr):
+            assert pipe is not None
+            pipe.close()
+
+    def test_a_daemon_that_is_killed_meanwhile(
+        self, twistd: Callable[..., Twistd], state: Path
+    ) -> None:
+        first = Daemon(twistd("--listen", ANY_PORT, "--state", str(state)), state)
+        process = first.start("chat", "--follow", "lobby", "--history", "1")
+        assert process.stdout is not None
+        send(first, "lobby", "before")
+        assert process.stdout.readline().endswith(b"before\n")
+        first.twistd.process.kill()
+        first.twistd.wait()
+        second = Daemon(twistd("--listen", ANY_PORT, "--state", str(state)), state)
+        send(second, "lobby", "after")
+        assert process.stdout.readline().endswith(b"after\n")
+        process.send_signal(signal.SIGTERM)
+        _, errors = finish(process)
+        assert errors.count(b"no connection") == errors.count(b"is back") == 1
+
+
+class TestTerminal:
+    def test_two_people(self, daemon: Daemon) -> None:
+        url = invite(daemon, "bob")
+        owner = Screen.start(daemon, "chat", "two")
+        owner.wait_for("you are in two as owner")
+        bob = Screen.start(daemon, "chat", "two", "--server", url, size=(40, 10))
+        owner.wait_for("bob is here")
+        owner.type("hello 中文\r")
+        bob.wait_for("hello 中文")
+        bob.type("/msg @ow\tps\u202est\r")
+        owner.wait_for("bob → you")
+        owner.wait_for("ps\\u202est")
+        assert not owner.shows_keys
+        bob.type("\x04")
+        owner.wait_for("bob has left")
+        assert bob.end() == 0
+        owner.type("typed, but not sent\x03\x03")
+        assert owner.end() == 0
+        assert b"typed" not in daemon.run("chat", "--history", "5", "two").stdout
+
+    def test_several_rows_are_pasted(self, daemon: Daemon) -> None:
+        screen = Screen.start(daemon, "chat", "paste")
+        screen.wait_for("you are in paste")
+        screen.type("\x1b[200~one\n\ttwo\n\x1b[201~\r")
+        screen.wait_for("│")
+        screen.wait_for("    two")
+        screen.wait_for("│")
+        screen.type("/quit\r")
+        assert screen.end() == 0
+        result = daemon.run("chat", "--history", "5", "paste", "--json")
+        assert json.loads(result.stdout)["text"] == "one\n\ttwo\n"
+
+    def test_a_terminal_of_another_size(self, daemon: Daemon) -> None:
+        screen = Screen.start(daemon, "chat", "sizes")
+        screen.wait_for("you are in sizes")
+        screen.resize(30, 5)
+        send(daemon, "sizes", "x" * 60)
+        screen.wait_for("│")
+        screen.wait_for("x" * 10)
+        screen.type("/quit\r")
+        assert screen.end() == 0
+
+    @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP, signal.SIGINT], ids=str)
+    def test_it_is_restored_when_we_are_ended(self, daemon: Daemon, number: signal.Signals) -> None:
+        screen = Screen.start(daemon, "chat", "ended")
+        screen.wait_for("you are in ended")
+        screen.process.send_signal(number)
+        assert screen.end() == -number
+
+    def test_a_daemon_that_is_killed_in_mid_talk(
+        self, twistd: Callable[..., Twistd], state: Path
+    ) -> None:
+        first = Daemon(twistd("--listen", ANY_PORT, "--state", str(state)), state)
+        screen = Screen.start(first, "chat")
+        screen.wait_for("you are in lobby")
+        first.twistd.process.kill()
+        first.twistd.wait()
+        screen.wait_for("no connection")
+        screen.type("said meanwhile\r")
+        screen.wait_for("said meanwhile")
+        second = Daemon(twistd("--listen", ANY_PORT, "--state", str(state)), state)
+        screen.wait_for("the connection is back")
+        screen.type("\x04")
+        assert screen.end() == 0
+        result = second.run("chat", "--history", "5")
+        assert result.stdout.count(b"said meanwhile") == 1
+
+
+def test_the_bot(twistd: Callable[..., Twistd], environ: dict[str, str]) -> None:
+    path = ROOT / "examples" / "chat_bot.py"
+    assert len([line for line in path.read_text().splitlines() if line.strip()]) <= 14
+    state = Path(environ["XDG_STATE_HOME"]) / "sockserv"
+    daemon = Daemon(twistd("--listen", ANY_PORT), state)
+    follower = daemon.start("chat", "--follow", "lobby", "--history", "1")
+    assert follower.stdout is not None
+    bot = subprocess.Popen([sys.executable, path], env=environ)
+    try:
+        while b"owner" not in daemon.run("who", "lobby").stdout:
+            pass
+        heard = b""
+        # Whoever comes into a room hears what is said from then on.
+        while b"HELLO" not in heard:
+            send(daemon, "lobby", "!upper hello")
+            heard = follower.stdout.readline()
+    finally:
+        bot.kill()
+        bot.wait()
+        follower.kill()
+        finish(follower)
