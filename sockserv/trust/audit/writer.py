@@ -48,6 +48,8 @@ class AuditWriter:
         self._head_file = -1
         self._file = -1
         self._number = 0
+        # Where that file was opened, as text: it is looked for with every batch.
+        self._name = ""
         self._size = 0
         self._head = Head(0, GENESIS)
 
@@ -69,14 +71,15 @@ class AuditWriter:
 
         Raises `OSError`, and then none of them is in the log.
         """
-        size = os.fstat(self._file).st_size
+        ours = os.fstat(self._file)
+        size = ours.st_size
         if size > self._size:
             # What is there more was left by an attempt that failed.
             os.ftruncate(self._file, self._size)
         self._size = min(size, self._size)
         if self._size >= self._max_file_bytes:
             self._rotate(records[0].time, {})
-        elif not self._is_in_place():
+        elif not self._is_in_place(ours):
             self._rotate(records[0].time, {"vanished": self._folder.file(self._number).name})
         self._write(records)
 
@@ -107,6 +110,7 @@ class AuditWriter:
             # From the first record on there is one.
             os.pwrite(self._head_file, bytes(found.head), 0)
         self._file = self._open_file(self._number)
+        self._name = str(folder.file(self._number))
         self._size = os.fstat(self._file).st_size
         return found.facts
 
@@ -136,13 +140,12 @@ class AuditWriter:
         self._size = size + len(lines)
         self._head = head
 
-    def _is_in_place(self) -> bool:
+    def _is_in_place(self, ours: os.stat_result) -> bool:
         """Whether the file that is written to still has its name, so that its readers find it."""
         try:
-            found = self._folder.file(self._number).stat()
+            found = os.stat(self._name)
         except FileNotFoundError:
             return False
-        ours = os.fstat(self._file)
         return (found.st_ino, found.st_dev) == (ours.st_ino, ours.st_dev)
 
     def _rotate(self, time: str, facts: dict[str, Any]) -> None:
@@ -153,6 +156,7 @@ class AuditWriter:
         file = self._open_file(number, os.O_EXCL)
         os.close(self._file)
         before, self._number, self._file, self._size = self._number, number, file, 0
+        self._name = str(self._folder.file(number))
         names = [self._folder.file(each).name for each in removed]
         self._write(
             [
