@@ -193,6 +193,7 @@ class Daemon(Service):
             held.dialects.stop_listening().addErrback(self._log_failure)
         # While the connections drain, so that each caller learns how its job has ended.
         jobs_ended = held.execution.end_jobs()
+        held.chat.end_sessions()
         ended = held.server.stop()
         ended.addErrback(self._log_failure)
         if held.dialects is not None:

@@ -27,7 +27,7 @@ from sockserv.chat.arguments import (
 from sockserv.chat.errors import TextTooLong, TooFast
 from sockserv.chat.facts import DatagramSession, Presence, PresenceState, Room, Sent
 from sockserv.chat.names import conversation_of, parse_place, room_key
-from sockserv.errors import BodyTooLarge, InternalError, NoRoom
+from sockserv.errors import BodyTooLarge, InternalError, NoRoom, Unavailable
 from sockserv.limits import ChatLimits
 from sockserv.services.api import Audit, Call, NoArguments, Service, operation
 from sockserv.services.chat.carrier import CallCarrier, Carrier
@@ -87,6 +87,15 @@ class Chat(Service):
             knows=knows,
             wall=wall,
         )
+
+    def end_sessions(self) -> None:
+        """The server is about to stop, and need not wait for those who are there: they go on with another one, and say again what they
+        do not know to be stored."""
+        opened = self._opening.now
+        if opened is not None:
+            for member in opened.hub.members:
+                for device in tuple(member.devices.values()):
+                    device.end(Unavailable("the server is stopping"))
 
     def stop(self) -> Deferred[None]:
         """Write what is to be written, and close the messages; fires when that is done. No call may be under way."""

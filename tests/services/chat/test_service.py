@@ -11,7 +11,7 @@ import pytest
 from sockserv.chat.arguments import MAX_HISTORY_COUNT, MAX_TEXT_BYTES
 from sockserv.chat.errors import BadName, MemberNotFound, NoSuchRoom, TextTooLong, TooFast
 from sockserv.client import Client
-from sockserv.errors import InvalidArgument, PermissionDenied
+from sockserv.errors import InvalidArgument, PermissionDenied, Unavailable
 from sockserv.trust import Identity
 from tests.services.chat.talking import HubInMemory, somebody
 
@@ -242,3 +242,15 @@ def test_a_text_that_is_the_body(hub: HubInMemory, body: bytes, is_taken: bool) 
     else:
         with pytest.raises(TextTooLong):
             hub.memory.run(sending)
+
+
+def test_a_server_that_stops_waits_for_nobody(hub: HubInMemory) -> None:
+    alice, bob = hub.join("alice", "lobby"), hub.join("bob", "lobby")
+    alice.say(1, "said last")
+    hub.chat.end_sessions()
+    hub.memory.flush()
+    for one in (alice, bob):
+        with pytest.raises(Unavailable):
+            hub.memory.run(one.call.result())
+    assert [one["text"] for one in ask(hub, alice.client, "history", to="lobby")] == ["said last"]
+    hub.chat.end_sessions()
