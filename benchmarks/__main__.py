@@ -33,6 +33,7 @@ BENCHMARKS: Mapping[str, str] = {
     "audit": "benchmarks.audit",
     "tls": "benchmarks.tls",
     "datagrams": "benchmarks.datagrams",
+    "chat": "benchmarks.chat",
 }
 
 
