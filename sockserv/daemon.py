@@ -196,9 +196,7 @@ class Daemon(Service):
         held.chat.end_sessions()
         ended = held.server.stop()
         ended.addErrback(self._log_failure)
-        if held.dialects is not None:
-            dialects = held.dialects
-            ended.addCallback(lambda _: dialects.close())
+        ended.addCallback(lambda _: held.dialects.close() if held.dialects is not None else None)
         ended.addCallback(lambda _: jobs_ended)
         ended.addCallback(lambda _: held.execution.close())
         ended.addCallback(lambda _: held.chat.stop())
