@@ -6,6 +6,7 @@ import json
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -178,6 +179,22 @@ class TestTerminal:
         assert screen.end() == 0
         result = second.run("chat", "--history", "5")
         assert result.stdout.count(b"said meanwhile") == 1
+
+
+def test_a_daemon_that_stops_does_not_wait_for_those_who_chat(
+    twistd: Callable[..., Twistd], state: Path
+) -> None:
+    daemon = Daemon(twistd("--listen", ANY_PORT, "--state", str(state)), state)
+    process = daemon.start("chat", "--follow", "lobby", "--history", "1")
+    assert process.stdout is not None
+    send(daemon, "lobby", "hello")
+    process.stdout.readline()
+    begun = time.monotonic()
+    assert daemon.twistd.stop() == -signal.SIGTERM
+    # It would wait for calls for ten seconds.
+    assert time.monotonic() - begun < 5.0
+    process.kill()
+    finish(process)
 
 
 def test_the_bot(twistd: Callable[..., Twistd], environ: dict[str, str]) -> None:
