@@ -7,7 +7,7 @@ import signal
 import sys
 from collections.abc import Callable, Coroutine
 from contextlib import suppress
-from functools import partial
+from functools import cache, partial
 from time import perf_counter
 from types import FrameType
 from typing import TYPE_CHECKING, Any, Final
@@ -55,13 +55,13 @@ def run_on_reactor(options: Options, work: Work) -> None:
         connect, reactor, state=options.state, limits=_LIMITS, timeout_seconds=options.timeout
     )
     runner = Runner(reactor)
+    # Somebody is asked once, however often a command that goes on for long has to connect again.
+    password = cache(partial(_password, options, profiles, terminal))
     session = Session(
         options=options,
         clock=reactor,
         now=perf_counter,
-        connect=lambda: connect_as_told(
-            options.server, token=token, password=_password(options, profiles, terminal)
-        ),
+        connect=lambda: connect_as_told(options.server, token=token, password=password()),
         connect_to=lambda profile, password: connect_as_told(
             str(profile.url),
             token=profile.url.token,
