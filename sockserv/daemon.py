@@ -213,7 +213,7 @@ class Daemon(Service):
     def _stop_chat(self, port: ChatPort | None) -> Deferred[Any] | None:
         for thread in self._chat_threads:
             thread.stop()
-        return port and port.stop()
+        return None if port is None else port.stop()
 
     def _open_dialects(
         self, server: Server, identities: IdentityStore, undo: ExitStack

@@ -20,8 +20,8 @@ from sockserv.cli.talking.showing import Kind, said_line
 from sockserv.cli.talking.state import State
 from sockserv.cli.talking.together import first_of
 from sockserv.cli.talking.typed import Name, NotUnderstood, parse_typed
+from sockserv.client.chat import Datagrams, Talk
 from sockserv.client.chat import Session as ChatSession
-from sockserv.client.chat import Talk
 from sockserv.client.chat.waiting import Waiting
 from sockserv.errors import SockservError
 
@@ -53,7 +53,7 @@ class Chatter:
         self._session = session
         self._screen = make_screen(self.typed)
         self._state = State()
-        self._chat = ChatSession()
+        self._chat = ChatSession(datagrams=Datagrams(session.clock))
         self._connections = Connections(session)
         self._doing = Doing(
             session.clock, self._chat, self._connections, self._screen, self._state, wall=wall

@@ -18,7 +18,7 @@ from sockserv.cli.output import as_json_line
 from sockserv.cli.talking.connections import Connections
 from sockserv.cli.talking.showing import as_plain
 from sockserv.cli.talking.together import first_of
-from sockserv.client.chat import Chat, Session, Talk
+from sockserv.client.chat import Chat, Datagrams, Session, Talk
 from sockserv.errors import ConnectionEnded
 
 if TYPE_CHECKING:
@@ -172,7 +172,7 @@ class _Follower:
     """Writes what a session hears."""
 
     def __init__(self, session: CommandSession, connections: Connections) -> None:
-        self.chat = Session()
+        self.chat = Session(datagrams=Datagrams(session.clock))
         self._session = session
         self._connections = connections
         self._is_lost = False

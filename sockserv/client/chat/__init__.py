@@ -5,6 +5,7 @@ A `Session` is what a device has said and heard; it goes by one connection after
 """
 
 from sockserv.chat.facts import Message, Presence, PresenceState, Room
+from sockserv.client.chat.datagrams import Datagrams
 from sockserv.client.chat.face import Chat
 from sockserv.client.chat.places import RoomSession
 from sockserv.client.chat.sent import SentMessage
@@ -13,6 +14,7 @@ from sockserv.client.chat.talk import Talk
 
 __all__ = [
     "Chat",
+    "Datagrams",
     "Message",
     "Presence",
     "PresenceState",

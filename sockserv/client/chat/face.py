@@ -11,6 +11,7 @@ from twisted.internet.defer import Deferred, fail
 from sockserv.chat.arguments import check_text
 from sockserv.chat.errors import ChatError
 from sockserv.chat.facts import Message, Presence, Room, Sent
+from sockserv.client.chat.datagrams import Datagrams
 from sockserv.client.chat.places import RoomSession
 from sockserv.client.chat.session import Session
 from sockserv.errors import UnexpectedResult
@@ -44,9 +45,9 @@ class Chat:
         return self.session().enter(place)
 
     def session(self) -> Session:
-        """The session of this connection, which is begun when it is asked for first."""
+        """The session of this connection, which is begun when it is asked for first. It goes over UDP where that gets through."""
         if self._session is None:
-            session = self._session = Session()
+            session = self._session = Session(datagrams=Datagrams(self._client.clock))
             running = Deferred.fromCoroutine(session.run(self._client))
             running.addCallbacks(
                 lambda _: session.close(), lambda failure: session.close(failure.value)
