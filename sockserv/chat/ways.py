@@ -13,7 +13,6 @@ Invariants:
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Callable
 from typing import Any, Final, Protocol
 
@@ -72,6 +71,32 @@ class TwoWays:
     error. `on_way` is told whenever lines go another way: whether it is by datagrams, and why.
     """
 
+    # Of lists, which are short: an empty deque has most of a KiB, and thousands of sessions are idle.
+    __slots__ = (
+        "_acknowledged",
+        "_ahead",
+        "_by_datagrams",
+        "_clock",
+        "_datagrams",
+        "_failure",
+        "_is_fast",
+        "_kept_bytes",
+        "_last",
+        "_next",
+        "_on_way",
+        "_queue",
+        "_received",
+        "_taken",
+        "_timer",
+        "_to_connection",
+        "_told",
+        "_untaken",
+        "_untaken_bytes",
+        "_untold_bytes",
+        "_wake",
+        "is_complete",
+    )
+
     def __init__(
         self,
         clock: Clock,
@@ -88,16 +113,16 @@ class TwoWays:
         self._is_fast = False
         self._timer: Any = None
         # What goes out.
-        self._queue: deque[bytes] = deque()
+        self._queue: list[bytes] = []
         self._last = 0
-        self._untaken: deque[tuple[int, int]] = deque()
+        self._untaken: list[tuple[int, int]] = []
         self._untaken_bytes = 0
         self._by_datagrams: dict[int, tuple[bytes, float]] = {}
         """What datagrams are to bring, by number, from the first on that is not acknowledged: the line, and since when."""
         self._acknowledged: set[int] = set()
         """Those of them that have arrived, but may wait there for one before them, as the stream of datagrams has an order."""
         # What comes in.
-        self._received: deque[bytes] = deque()
+        self._received: list[bytes] = []
         self._failure: Exception | None = None
         self.is_complete = False
         """Whether no more comes."""
@@ -150,7 +175,7 @@ class TwoWays:
                 and self._untaken_bytes + len(queue[0]) <= MAX_AHEAD_BYTES
             )
         ):
-            line = queue.popleft()
+            line = queue.pop(0)
             self._last += 1
             self._untaken.append((self._last, len(line)))
             self._untaken_bytes += len(line)
@@ -268,7 +293,7 @@ class TwoWays:
 
     def _take_taken(self, taken: int) -> None:
         while self._untaken and self._untaken[0][0] <= taken:
-            number, size = self._untaken.popleft()
+            number, size = self._untaken.pop(0)
             self._untaken_bytes -= size
             self._by_datagrams.pop(number, None)
             self._acknowledged.discard(number)
@@ -286,7 +311,7 @@ class TwoWays:
             if self._failure is not None:
                 raise self._failure
             return None
-        line = self._received.popleft()
+        line = self._received.pop(0)
         self._taken += 1
         self._kept_bytes -= len(line)
         self._untold_bytes += len(line)

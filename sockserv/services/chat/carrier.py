@@ -6,7 +6,6 @@ and the notices that have not gone.
 
 from __future__ import annotations
 
-from collections import deque
 from typing import Any, Final, Protocol
 
 from twisted.internet.defer import Deferred
@@ -50,7 +49,8 @@ class CallCarrier:
     def __init__(self, call: Call[Any]) -> None:
         self._call = call
         self._body = aiter(call.body)
-        self._received: deque[bytes] = deque()
+        self._received: list[bytes] = []
+        """The last one comes first."""
         self._begun = b""
         self._lines: list[bytes] = []
         self.waiting_bytes = 0
@@ -108,8 +108,8 @@ class CallCarrier:
             if whole:
                 whole[0] = self._begun + whole[0]
                 self._begun = b""
-                self._received.extend(line for line in whole if line)
+                self._received = [line for line in reversed(whole) if line]
             self._begun += rest
             if any(len(line) > MAX_LINE_BYTES for line in (self._begun, *whole)):
                 raise InvalidArgument(f"a command has at most {MAX_LINE_BYTES} bytes")
-        return self._received.popleft()
+        return self._received.pop()

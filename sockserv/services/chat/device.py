@@ -8,7 +8,6 @@ Invariants:
 
 from __future__ import annotations
 
-from collections import deque
 from typing import Final
 
 import attrs
@@ -64,7 +63,7 @@ class Device:
         self.unstored = 0
         self.ended: Deferred[None] = Deferred()
         self._limits = limits
-        self._on_the_way: deque[_Sent] = deque()
+        self._on_the_way: list[_Sent] = []
         self._bytes_on_the_way = 0
         self._lines = 0
         self._delivered: dict[int, set[str]] = {}
@@ -131,7 +130,7 @@ class Device:
             sent = self._on_the_way[0]
             if sent.message.id > number or sent.line > gone:
                 break
-            self._on_the_way.popleft()
+            self._on_the_way.pop(0)
             self._bytes_on_the_way -= sent.size
             news.append(sent.message)
         if news:
