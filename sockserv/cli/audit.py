@@ -31,7 +31,7 @@ __all__ = ["command"]
 
 _POLL_SECONDS: Final = 0.5
 _EVENTS: Final = (
-    *("begin", "end", "refused", "login", "login-failed", "revoked"),
+    *("begin", "end", "refused", "login", "login-failed", "job", "revoked"),
     *("start", "stop", "rotated", "lost"),
 )
 _HASH: Final = re.compile("[0-9a-f]{64}")

@@ -106,6 +106,11 @@ def test_what_was_asked_for(state: Path, options: list[str], shown: list[int]) -
     assert [json.loads(line)["seq"] - 1 for line in result.stdout.splitlines()] == shown
 
 
+@pytest.mark.parametrize("event", Event)
+def test_each_event_can_be_asked_for(state: Path, event: Event) -> None:
+    assert audit(state, "show", "--event", event.value).exception is None
+
+
 def test_the_lines_as_they_stand_there(state: Path) -> None:
     log = (state / "audit" / "00000001.jsonl").read_bytes()
     assert audit(state, "show", "--json").stdout_bytes == log
