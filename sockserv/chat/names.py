@@ -7,6 +7,7 @@ letters of scripts that look alike.
 from __future__ import annotations
 
 import unicodedata
+from functools import lru_cache
 from typing import Final
 
 import attrs
@@ -52,6 +53,7 @@ def parse_place(text: str) -> Place:
     return Place(room_key(text))
 
 
+@lru_cache(1024)
 def room_key(name: str) -> str:
     """The one form of a room's name. Raises `BadName`, which says what is wrong with it."""
     if len(name) > 4 * MAX_NAME_CHARACTERS:

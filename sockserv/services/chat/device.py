@@ -133,7 +133,7 @@ class Device:
             self._on_the_way.pop(0)
             self._bytes_on_the_way -= sent.size
             news.append(sent.message)
-        if news:
+        if news and self.is_behind:
             self.wake()
         return news
 

@@ -279,7 +279,8 @@ class Hub:
     def _stored(self, device: Device, message: NewMessage, number: int | None) -> None:
         """A message of a device is on the disk, or not."""
         device.unstored -= 1
-        device.wake()
+        if device.unstored == self.limits.max_unstored - 1:
+            device.wake()
         if number is None:
             error = InternalError("the message could not be stored; the server's log says why")
             device.notify(Refused(error.wire_code, error.message, number=message.number))
