@@ -72,7 +72,8 @@ class Dialects:
         for dialect, endpoint in self._settings.endpoints.items():
             if self._identity(dialect) is None:
                 raise ConfigError(
-                    f"there is no identity {self._settings.identity!r}, on whose behalf {dialect} would be spoken"
+                    f"there is no identity {self._settings.identity!r}, on whose behalf {dialect} would be spoken: "
+                    "invite it while the daemon runs without the classic endpoints, or write it into identities.toml"
                 )
             self._open(dialect, endpoint)
         if self._settings.chat is not None:

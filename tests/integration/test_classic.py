@@ -252,7 +252,12 @@ def test_who_it_is_has_to_be_said(
     daemon = twistd(f"--state={state}", ON_ANY_PORT["exec"])
     assert daemon.wait() == 1
     assert "--classic-identity NAME" in daemon.errors
-    unknown = twistd(f"--state={state}", ON_ANY_PORT["put"], "--classic-identity=nobody")
+    unknown = twistd(
+        f"--state={state}",
+        "--listen=tcp:0:interface=127.0.0.1",
+        ON_ANY_PORT["put"],
+        "--classic-identity=nobody",
+    )
     assert unknown.wait() == 1
     assert "there is no identity 'nobody'" in unknown.errors
 
