@@ -149,6 +149,8 @@ def _status_of_error(error: Exception) -> JobStatus:
             return JobStatus.REFUSED
         case ConnectionEnded() | ProtocolError() | OutputMismatch() | UnexpectedResult():
             return JobStatus.LOST
+        case AuditUnavailable() if not error.details.get("done"):
+            return JobStatus.NOT_RUN
         case InternalError() | RemoteError() | AuditUnavailable() | OutcomeUnknown():
             return JobStatus.LOST
         case CallCancelled() | DeadlineExceeded() | StreamError():

@@ -78,11 +78,11 @@ def test_what_a_command_does_with_its_values(alice: Account, tmp_path: Path) -> 
 
 
 REFUSED = [
-    (["show", "../file"], "show: file: expected a path in your folder"),
-    (["say", "-e"], "say: word: a value that begins with - is refused"),
-    (["--pty", "say", "a"], "say: runs without a terminal"),
-    (["--env", "PATH=/tmp", "where"], "where: the variable PATH"),
-    (["--env", "LANG=C", "/bin/echo"], "/bin/echo: the variable LANG"),
+    (["show", "../file"], "(show): file: expected a path in your folder"),
+    (["say", "-e"], "(say): word: a value that begins with - is refused"),
+    (["--pty", "say", "a"], "(say): runs without a terminal"),
+    (["--env", "PATH=/tmp", "where"], "(where): the variable PATH"),
+    (["--env", "LANG=C", "/bin/echo"], "(/bin/echo): the variable LANG"),
     (["/bin/../bin/echo"], "no rule of alice allows '/bin/../bin/echo'"),
     (["--shell", "id"], "alice may run nothing in a shell"),
 ]

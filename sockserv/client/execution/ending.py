@@ -83,4 +83,6 @@ def check_complete(outcome: Outcome) -> None:
 
 
 def _refused(job: str, error: Exception, rule: str) -> Outcome:
-    return Outcome(kind=OutcomeKind.REFUSED, rule=rule, message=str(error), job=job)
+    # The server's sentence begins with the rule, which the outcome has besides.
+    message = str(error).removeprefix(f"{rule}: ")
+    return Outcome(kind=OutcomeKind.REFUSED, rule=rule, message=message, job=job)

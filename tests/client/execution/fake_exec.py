@@ -9,6 +9,7 @@ import attrs
 import msgspec
 from twisted.internet.defer import CancelledError, Deferred
 
+from sockserv.errors import AuditUnavailable
 from sockserv.execution.arguments import (
     AttachArguments,
     Command,
@@ -139,6 +140,15 @@ async def _refuse(job: FakeJob, stdin: Body) -> Outcome:
     raise Refused("nobody may run that", details={"rule": "none"})
 
 
+async def _refuse_by_rule(job: FakeJob, stdin: Body) -> Outcome:
+    raise Refused("flash: port: expected a number", details={"rule": "flash"})
+
+
+async def _unaudited(job: FakeJob, stdin: Body) -> Outcome:
+    """Could not be written down: with a word, only when it was over."""
+    raise AuditUnavailable("no audit log", details={"done": True} if job.args else {})
+
+
 async def _too_many(job: FakeJob, stdin: Body) -> Outcome:
     raise TooManyJobs("too many jobs run already", details={"rule": "max_jobs"})
 
@@ -157,9 +167,7 @@ async def _missing(job: FakeJob, stdin: Body) -> Outcome:
 
 
 async def _slow(job: FakeJob, stdin: Body) -> Outcome:
-    return Outcome(
-        kind=OutcomeKind.KILLED, reason=KillReason.TIMEOUT, message="it ran longer than 5 seconds"
-    )
+    return Outcome(kind=OutcomeKind.KILLED, reason=KillReason.TIMEOUT)
 
 
 async def _crash(job: FakeJob, stdin: Body) -> Outcome:
@@ -193,6 +201,8 @@ SCRIPTS: Final[dict[str, Script]] = {
     "flood": _flood,
     "lie": _lie,
     "refuse": _refuse,
+    "refuse-by-rule": _refuse_by_rule,
+    "unaudited": _unaudited,
     "too-many": _too_many,
     "exists": _exists,
     "unknown": _unknown,
