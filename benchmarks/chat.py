@@ -1,6 +1,6 @@
 """A chat: messages a second through the hub over UDP and over the connection, what somebody costs who says nothing, and a long history.
 
-Beside it a bare Twisted echo of datagrams, which stores nothing, and ngircd, which stores nothing and acknowledges nothing, where it
+Beside it a bare Twisted echo and a fan-out of datagrams, which store nothing, and ngircd, which stores nothing and acknowledges nothing, where it
 is installed.
 """
 
@@ -30,10 +30,12 @@ from sockserv.services.chat.store import ChatStore
 UDP = "hub, over UDP"
 CONNECTION = "hub, over the connection"
 IRC = "ngircd"
+BARE = "a bare fan-out of datagrams"
 TALKS = ((1, 64), (1, 1), (100, 4))
 """How many listen, and how many messages are under way."""
 
 LEAST_SHARE_OF_BARE = 0.25
+LEAST_SHARE_OF_FANOUT = 0.4
 MOST_KIB = 10.0
 MOST_DATAGRAMS = 0.1
 MOST_JOIN_SECONDS = 0.05
@@ -104,6 +106,10 @@ def _talk(name: str, listeners: int, in_flight: int, options: Options) -> Run:
         with _ircd(program) as server:
             plan = _plan(server, listeners, in_flight, options, name)
             return run_load("benchmarks.clients.irc", attrs.asdict(plan))
+    if name == BARE:
+        with peer("datagram_fanout") as server:
+            plan = _plan(server, listeners, in_flight, options, name)
+            return run_load("benchmarks.clients.fanout", attrs.asdict(plan))
     with _hub() as server:
         plan = _plan(server, listeners, in_flight, options, name)
         return run_load("benchmarks.clients.chat", attrs.asdict(plan))
@@ -169,7 +175,7 @@ def run(options: Options) -> Report:
         for listeners, in_flight in TALKS:
             if listeners == 1:
                 bare.setdefault(in_flight, []).append(_bare(in_flight, options))
-            for name in names:
+            for name in names if listeners == 1 else [*names, BARE]:
                 runs = talks.setdefault((name, listeners, in_flight), [])
                 runs.append(_talk(name, listeners, in_flight, options))
     options.say("chat: idle")
@@ -238,6 +244,16 @@ def _targets(
         )
         for in_flight in bare
     ]
+    crowd = [(listeners, in_flight) for listeners, in_flight in TALKS if listeners > 1]
+    for key in crowd:
+        share = _rate(talks[(UDP, *key)]).over(_rate(talks[(BARE, *key)]))
+        targets.append(
+            Target(
+                what=f"deliveries/s to {key[0]} over UDP / a bare fan-out",
+                measured=share,
+                at_least=LEAST_SHARE_OF_FANOUT,
+            )
+        )
     for what, measured, at_most, unit in (
         ("memory of somebody who is idle", idle["bytes_each"] / 1024, MOST_KIB, " KiB"),
         ("datagrams/s of somebody idle", idle["datagrams_per_second_each"], MOST_DATAGRAMS, ""),
