@@ -20,6 +20,8 @@ DEBUG_VARIABLE: Final = "SOCKSERV_DEBUG"
 """Set in the environment, it makes a failing command show where it failed."""
 
 _WHILE_WRITING: Final = {errno.EBADF, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.ENOSPC}
+_ADVICE = re.compile(r"\. \(?Did (you mean .*\?)\)?$")
+_INTEGER_RANGE = re.compile("is not a valid integer( range)?")
 _INNER_CAPITAL = re.compile(r"(?<!^)(?=[A-Z])")
 
 
@@ -87,7 +89,8 @@ def _about_the_system(error: OSError) -> str:
 
 
 def _about_usage(error: click.UsageError) -> str:
-    # click puts its advice into brackets, after the full stop.
-    message = error.format_message().rstrip(".").replace(". (Did", " (did")
+    # click puts its advice after the full stop, in brackets or not, as its version has it.
+    message = _ADVICE.sub(r" (did \1)", error.format_message().rstrip("."))
+    message = _INTEGER_RANGE.sub("is not a whole number", message)
     command = error.ctx.command_path if error.ctx is not None else "sockserv"
     return f"{message[:1].lower()}{message[1:]}; see `{command} --help`"

@@ -103,7 +103,7 @@ async def show_plan(session: Session, plan: Plan) -> None:
 
 async def _say_what_is_left_out(session: Session, plan: Plan) -> None:
     for path in plan.left_out[:_MOST_LINES]:
-        await session.remark(printable(f"{path}: left out, it is neither a file nor a directory"))
+        await session.remark(printable(f"{path}: left out, it is a link, a device or the like"))
     if len(plan.left_out) > _MOST_LINES:
         await session.remark(f"and {len(plan.left_out) - _MOST_LINES} more")
 

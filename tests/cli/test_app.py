@@ -56,7 +56,7 @@ def test_without_a_command_the_help_is_shown_as_an_error(command: list[str]) -> 
         ),
         (
             ["ping", "--count", "x"],
-            "invalid value for '-c' / '--count': 'x' is not a valid integer range",
+            "invalid value for '-c' / '--count': 'x' is not a whole number",
         ),
         (["--server"], "option '--server' requires an argument"),
     ],
@@ -68,6 +68,16 @@ def test_a_mistake_is_one_sentence(arguments: list[str], message: str) -> None:
     assert (complaint.code, complaint.status) == ("usage-error", 2)
     command = " ".join(["sockserv", *arguments[: arguments[0] == "ping"]])
     assert complaint.message == f"{message}; see `{command} --help`"
+
+
+@pytest.mark.parametrize(
+    "advice", [". Did you mean '--json'?", ". (Did you mean '--json'?)"], ids=["bare", "brackets"]
+)
+def test_advice_is_part_of_the_sentence(advice: str) -> None:
+    complaint = complaint_about(click.UsageError(f"No such option '--jsn'{advice}"))
+    assert complaint.message == (
+        "no such option '--jsn' (did you mean '--json'?); see `sockserv --help`"
+    )
 
 
 def test_a_misspelt_option() -> None:

@@ -49,7 +49,7 @@ def test_push(memory: MemoryServer, service: FakeFiles) -> None:
     memory.run(work(session_with(memory, output=output, errors=errors), "here", "there"))
     assert service.contents == PUSHED | {"there/extra/x": b"x"}
     assert output.content == b""
-    assert errors.content == b"link: left out, it is neither a file nor a directory\n"
+    assert errors.content == b"link: left out, it is a link, a device or the like\n"
     assert_hung_up(memory)
 
 
@@ -78,7 +78,7 @@ def test_what_would_be_done(memory: MemoryServer, service: FakeFiles, option: st
         "rm there/extra/x",
         "rm there/extra",
     ]
-    assert errors.content == b"link: left out, it is neither a file nor a directory\n"
+    assert errors.content == b"link: left out, it is a link, a device or the like\n"
     assert service.contents == before
     assert not {"put", "remove", "mkdir"} & {operation for operation, _ in service.asked}
 
