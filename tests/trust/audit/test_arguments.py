@@ -27,6 +27,12 @@ class Outer:
 
 class Color(Enum):
     RED = "red"
+    NONE = None
+    MIXED = ("red", 2)
+
+
+class Word(str):
+    pass
 
 
 def test_secrets_are_hidden_at_every_depth() -> None:
@@ -53,6 +59,9 @@ def test_whether_a_class_has_secrets() -> None:
         (2**64, hex(2**64)),
         (b"12345", "<5 bytes>"),
         (Color.RED, "red"),
+        (Color.NONE, None),
+        (Color.MIXED, ["red", 2]),
+        (Word("x" * 257), "x" * 256 + "... (257 characters)"),
         ("x" * 256, "x" * 256),
         ("x" * 257, "x" * 256 + "... (257 characters)"),
         ("\udcff", "\\udcff"),
