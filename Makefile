@@ -48,23 +48,26 @@ WORKERS ?= auto
 PARALLEL := --numprocesses=$(WORKERS) --maxprocesses=8
 # pytest-twisted installs the reactor at once, so it stays out of the tests that must do without. pytest's support for
 # test cases of trial's, of which these have none, looks up the version of Twisted for each test: a tenth of their time.
-ALONE := -p no:twisted -p no:unittest
+# Nothing here goes to the log of the standard library.
+ALONE := -p no:twisted -p no:unittest -p no:logging
 
 # The unit tests in two parts, each in a process of its own at the same time: with workers that are handed one test after
 # the other, most of which take a millisecond, it would take twice as long.
-EDGES := $(addprefix tests/,chat classic cli client services)
+EDGES := $(addprefix tests/,cli client services testing)
 CORE := tests $(addprefix --ignore=,$(EDGES) tests/integration tests/fuzz tests/disk)
 AT_ONCE := $(MAKE) --no-print-directory --jobs=2 --output-sync=target
 
-# Of properties some examples; the coverage run, which is part of `make test`, tries four times as many.
+# Of properties some examples, and nobody watches how long a test takes, which costs a thread for each; the coverage run,
+# which is part of `make test`, tries four times as many, and watches.
+BRIEF := --hypothesis-profile=brief -o faulthandler_timeout=0
 unit: $(VENV)/ready-to-test
 	@$(AT_ONCE) unit-edges unit-core
 
 unit-edges:
-	$(PYTEST) $(ALONE) --hypothesis-profile=brief $(EDGES)
+	$(PYTEST) $(ALONE) $(BRIEF) $(EDGES)
 
 unit-core:
-	$(PYTEST) $(ALONE) --hypothesis-profile=brief $(CORE)
+	$(PYTEST) $(ALONE) $(BRIEF) $(CORE)
 
 disk: $(VENV)/ready-to-test
 	$(PYTEST) $(ALONE) tests/disk
