@@ -68,7 +68,11 @@ class Dialects:
         self._guests: Guests | None = None
 
     def open(self) -> None:
-        """Listen. Raises `ListenError`, and `ConfigError` when there is no such identity; what listens by then is for `stop_listening`."""
+        """Listen.
+
+        Raises `ListenError`, and `ConfigError` when there is no such identity; what listens by then is for
+        `stop_listening`.
+        """
         for dialect, endpoint in self._settings.endpoints.items():
             if self._identity(dialect) is None:
                 raise ConfigError(

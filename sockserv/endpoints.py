@@ -1,9 +1,9 @@
 r"""The addresses that a daemon listens on, written as Twisted writes them.
 
 `tcp:7700:interface=127.0.0.1`, `tcp6:7700:interface=\:\:1`, `unix:/run/user/1000/sockserv.sock` and
-`tls:7700:interface=192.0.2.1`: a kind, then arguments by position or by name, apart by `:`, with `\` before a `:`, `=` or
-`\` that is meant literally (see `twisted.internet.endpoints.serverFromString`). `0.0.0.0:7700`, `[::]:7700` and `:7700` are
-short for `tls`. Here they are checked, without a reactor and without binding anything.
+`tls:7700:interface=192.0.2.1`: a kind, then arguments by position or by name, apart by `:`, with `\` before a `:`, `=`
+or `\` that is meant literally (see `twisted.internet.endpoints.serverFromString`). `0.0.0.0:7700`, `[::]:7700` and
+`:7700` are short for `tls`. Here they are checked, without a reactor and without binding anything.
 
 What is stricter than in Twisted: TCP listens on loopback only, since it is not encrypted, and a Unix socket is
 for its owner only (`mode=600`) unless another mode is written.

@@ -112,7 +112,10 @@ class CertificateChanged(ConnectError):
 
 
 class MessageTooLarge(LocalError):
-    """Arguments or a result do not fit into one header of the peer: send them as a body. Or a message not into a datagram."""
+    """Arguments or a result do not fit into one header of the peer: send them as a body.
+
+    Or a message not into a datagram.
+    """
 
 
 class ReplyTooLarge(LocalError):

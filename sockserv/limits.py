@@ -126,7 +126,10 @@ class ExecutionLimits:
     """How long any may run."""
 
     stop_pause_seconds: float = 2.0
-    """How long one that is stopped has to end after each step: INT, the end of its input, TERM. What is left is killed."""
+    """How long one that is stopped has to end after each step: INT, the end of its input, TERM.
+
+    What is left is killed.
+    """
 
     def __attrs_post_init__(self) -> None:
         for field in attrs.fields(ExecutionLimits):
@@ -137,7 +140,10 @@ class ExecutionLimits:
 
 @attrs.frozen(kw_only=True)
 class KeptLimits:
-    """The bounds of jobs that are kept when their callers go. Sizes are in bytes, times in seconds; None for no bound."""
+    """The bounds of jobs that are kept when their callers go.
+
+    Sizes are in bytes, times in seconds; None for no bound.
+    """
 
     max_jobs: int = 512
     """How many there may be, those that have ended among them."""
@@ -177,8 +183,8 @@ class KeptLimits:
 class DatagramLimits:
     """The bounds of sessions over datagrams (docs/protocol.md, "Datagrams"). Sizes are in bytes, times in seconds.
 
-    What one session holds is at most `max_queued_bytes` of messages that go out, and 512 messages that came too early, of
-    1,156 bytes at most.
+    What one session holds is at most `max_queued_bytes` of messages that go out, and 512 messages that came too early,
+    of 1,156 bytes at most.
     """
 
     max_queued_messages: int = 1024

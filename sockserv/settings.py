@@ -18,10 +18,11 @@ quota_bytes = 10_000_000_000
 max_jobs = 16
 ```
 
-`[limits]` takes the names of `sockserv.limits.Limits`, `[audit]` those of `AuditSettings`, `[files]` those of `FilesSettings`,
-`[exec]` those of `ExecutionLimits`, `[kept]` those of `KeptLimits`, `[chat]` those of `ChatLimits` and `datagrams`, a UDP endpoint,
-`[classic]` those of `ClassicSettings`, with the dialects as `echo`, `exec_low`, `exec` and `put`. Every key may be absent.
-A relative path in the file counts from the file's folder. For the state directory the environment variable `SOCKSERV_STATE` comes before the file.
+`[limits]` takes the names of `sockserv.limits.Limits`, `[audit]` those of `AuditSettings`, `[files]` those of
+`FilesSettings`, `[exec]` those of `ExecutionLimits`, `[kept]` those of `KeptLimits`, `[chat]` those of `ChatLimits`
+and `datagrams`, a UDP endpoint, `[classic]` those of `ClassicSettings`, with the dialects as `echo`, `exec_low`,
+`exec` and `put`. Every key may be absent. A relative path in the file counts from the file's folder. For the state
+directory the environment variable `SOCKSERV_STATE` comes before the file.
 """
 
 from __future__ import annotations
@@ -151,8 +152,8 @@ def load(
 ) -> Settings:
     """The settings that a daemon starts with: the arguments, over the file `config`, over the defaults.
 
-    `listen`, `state`, `root` (that of the files), `chat_udp`, the endpoints of `classic` dialects and their identity are what the command
-    line says, with paths that count from the current directory.
+    `listen`, `state`, `root` (that of the files), `chat_udp`, the endpoints of `classic` dialects and their identity
+    are what the command line says, with paths that count from the current directory.
 
     Raises `ConfigError` that names the file and the field, or the argument, and what was expected; and
     `StateError` when the state directory's path cannot be made out.

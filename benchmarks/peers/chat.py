@@ -28,8 +28,8 @@ def main(path: Path) -> None:
     chat = Chat(
         cast(Any, reactor),
         path,
-        in_thread=OneThread(reactor, name="chat"),
-        in_reading_thread=OneThread(reactor, name="chat-reading"),
+        in_thread=OneThread(cast(Any, reactor), name="chat"),
+        in_reading_thread=OneThread(cast(Any, reactor), name="chat-reading"),
         limits=ChatLimits(
             max_devices_of_identity=many, messages_per_second=many, messages_at_once=many
         ),

@@ -40,8 +40,9 @@ _Status = Annotated[str, Meta(min_length=1, max_length=200)]
 class JoinArguments:
     """A device that wants to chat; the call is its session, and lasts until either side ends it.
 
-    `rooms` are those that it is in. `after` is the id of the last message that it has seen, from which on it gets all others; None for
-    what is new from now on, and the mail that none of its identity's devices has had. With `datagrams` it would like to have the session over UDP.
+    `rooms` are those that it is in. `after` is the id of the last message that it has seen, from which on it gets all
+    others; None for what is new from now on, and the mail that none of its identity's devices has had. With
+    `datagrams` it would like to have the session over UDP.
     """
 
     device: _Device

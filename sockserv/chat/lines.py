@@ -52,7 +52,10 @@ class Say(_Line, frozen=True):
 
 
 class Received(_Line, frozen=True):
-    """All messages up to the `id` have been shown, or kept. Nothing else says so: that a datagram has arrived does not."""
+    """All messages up to the `id` have been shown, or kept.
+
+    Nothing else says so: that a datagram has arrived does not.
+    """
 
     id: _Positive
 
@@ -93,7 +96,10 @@ class Accepted(_Line, frozen=True):
 
 
 class Refused(_Line, frozen=True):
-    """A command was not carried out. The `code` is that of an error; `number` is that of the message, `room` as it was written."""
+    """A command was not carried out.
+
+    The `code` is that of an error; `number` is that of the message, `room` as it was written.
+    """
 
     code: str
     message: str

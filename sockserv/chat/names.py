@@ -1,7 +1,7 @@
 """Names of rooms and members, as people write them, and the one form of each that the hub goes by.
 
-What could be taken for another name is none: a room is the same whatever the case and the width of its letters, and a name does not mix the
-letters of scripts that look alike.
+What could be taken for another name is none: a room is the same whatever the case and the width of its letters, and a
+name does not mix the letters of scripts that look alike.
 """
 
 from __future__ import annotations

@@ -1,7 +1,8 @@
 """The lines of one end of a session that goes by two ways: by datagrams where these get through, else over the connection.
 
-A line goes in a **record**, which is the same on either way: its number in the session, how many lines of the other end were taken, and the
-line, apart by spaces: `17 5 {"type":"say",...}`. The number 0 is for a record that only says what was taken.
+A line goes in a **record**, which is the same on either way: its number in the session, how many lines of the other
+end were taken, and the line, apart by spaces: `17 5 {"type":"say",...}`. The number 0 is for a record that only says
+what was taken.
 
 Invariants:
 
@@ -67,8 +68,9 @@ class DatagramWay(Protocol):
 class TwoWays:
     """One end of a session.
 
-    `to_connection` takes records for the connection, which keeps their order. `wake` is called when `next_line` has something new, which may be an
-    error. `on_way` is told whenever lines go another way: whether it is by datagrams, and why.
+    `to_connection` takes records for the connection, which keeps their order. `wake` is called when `next_line` has
+    something new, which may be an error. `on_way` is told whenever lines go another way: whether it is by datagrams,
+    and why.
     """
 
     # Of lists, which are short: an empty deque has most of a KiB, and thousands of sessions are idle.
@@ -306,7 +308,10 @@ class TwoWays:
         return bool(self._received)
 
     def next_line(self) -> bytes | None:
-        """Take the next line of the other end; None if there is none now. Raises what `fail` was told when no line is left."""
+        """Take the next line of the other end; None if there is none now.
+
+        Raises what `fail` was told when no line is left.
+        """
         if not self._received:
             if self._failure is not None:
                 raise self._failure

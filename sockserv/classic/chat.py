@@ -1,7 +1,7 @@
 """The tutorial's chat: each datagram of bare text is a message of a guest, who is called by their address.
 
-A guest has a session with the hub as anybody has. What is said to them directly goes out as one bare datagram; what is said in the room
-does not: the old client reads one answer to each of its messages.
+A guest has a session with the hub as anybody has. What is said to them directly goes out as one bare datagram; what is
+said in the room does not: the old client reads one answer to each of its messages.
 """
 
 from __future__ import annotations

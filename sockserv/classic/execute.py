@@ -1,7 +1,7 @@
 """The tutorial's remote commands: bare text for a shell, and an answer that says its size before it comes.
 
-The text has no end of its own: a command is what has arrived when the other side waits. That this cannot be known for sure is the
-very problem that the tutorial goes on to cure; see `docs/classic.md`.
+The text has no end of its own: a command is what has arrived when the other side waits. That this cannot be known for
+sure is the very problem that the tutorial goes on to cure; see `docs/classic.md`.
 """
 
 from __future__ import annotations
@@ -101,8 +101,8 @@ async def json_heading(answer: Answer) -> bytes:
 class Commands:
     """Runs commands through the shell, one after the other, for as long as the other side has some.
 
-    `heading` makes what comes before an answer. Commands are text in `encoding`; with `transcode` what they write is translated
-    from UTF-8 to that. `in_thread` is where what is too large for the memory is written and read.
+    `heading` makes what comes before an answer. Commands are text in `encoding`; with `transcode` what they write is
+    translated from UTF-8 to that. `in_thread` is where what is too large for the memory is written and read.
     """
 
     heading: Callable[[Answer], Awaitable[bytes]]

@@ -21,7 +21,10 @@ Connect: TypeAlias = Callable[[], Deferred[Client]]
 
 
 def connect_inside(reactor: Any, factory: IProtocolFactory) -> Deferred[Client]:
-    """A client of the server whose protocols `factory` makes, and which asks for no login. Fails as `connect_endpoint` does."""
+    """A client of the server whose protocols `factory` makes, and which asks for no login.
+
+    Fails as `connect_endpoint` does.
+    """
     return connect_endpoint(reactor, _SocketPair(reactor, factory), name="the daemon itself")
 
 

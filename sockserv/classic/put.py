@@ -1,4 +1,7 @@
-"""The tutorial's upload server: a header in JSON with a length before it, and then the file. And the other way round, `get`."""
+"""The tutorial's upload server: a header in JSON with a length before it, and then the file.
+
+And the other way round, `get`.
+"""
 
 from __future__ import annotations
 

@@ -27,8 +27,8 @@ MAX_CONNECTIONS: Final = 100
 class ClassicFactory(Factory):
     """Has a dialect spoken on each connection, as `conduct` knows how to.
 
-    `connect` makes a client, logged in as the one for whom the dialect speaks, and known to be behind the connection of a
-    conversation.
+    `connect` makes a client, logged in as the one for whom the dialect speaks, and known to be behind the connection
+    of a conversation.
     """
 
     noisy = False

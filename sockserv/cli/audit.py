@@ -174,8 +174,9 @@ Examples:
 def verify(app: App, *, head: str | None) -> None:
     """Check that nobody has tampered with the log.
 
-    No line may have been changed, put in, taken out or moved. Each fault is named with its file and line, and the exit status is 1. Note the hash that is shown at the end
-    somewhere else, and give it to a later run: whoever can write to the log can also write all of it anew.
+    No line may have been changed, put in, taken out or moved. Each fault is named with its file and line, and the exit
+    status is 1. Note the hash that is shown at the end somewhere else, and give it to a later run: whoever can write
+    to the log can also write all of it anew.
     """
     from sockserv.trust.audit.verify import verify as look_over
 

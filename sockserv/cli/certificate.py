@@ -58,8 +58,8 @@ Examples:
 def renew(app: App, *, new_key: bool) -> None:
     """Make the daemon a new certificate.
 
-    It has the names of this machine as they are now. The key stays, and with it the pin: clients do not notice. A running daemon shows the new certificate from the
-    next connection on.
+    It has the names of this machine as they are now. The key stays, and with it the pin: clients do not notice. A
+    running daemon shows the new certificate from the next connection on.
     """
     from datetime import UTC, datetime
 

@@ -26,8 +26,8 @@ Examples:
 def command(app: App) -> None:
     """List who may use the daemon, and for what.
 
-    By what each is known stands there, too, and until when, in UTC. The owner, who may do everything, does not stand there. No secret is shown: `token:` and 8 digits tell a token
-    from others, in this list as in the daemon's log.
+    By what each is known stands there, too, and until when, in UTC. The owner, who may do everything, does not stand
+    there. No secret is shown: `token:` and 8 digits tell a token from others, in this list as in the daemon's log.
     """
     app.run(app.options, _list)
 

@@ -71,10 +71,10 @@ def connect(
     `sockserv login` has given to one. Without it, it is the daemon of this account that runs on the state directory
     `state` (or the one that SOCKSERV_STATE names, or the usual one).
 
-    With `sockserv://` it is TLS, always. The server must hold the key of `pin`, or of the pin in the URL; then names and
-    dates in its certificate do not matter. Without a pin it needs a certificate for HOST from one of the authorities in
-    the file `ca`, or else one that the system trusts. `certificate` and `key` are files with what we show of ourselves;
-    one file may hold both.
+    With `sockserv://` it is TLS, always. The server must hold the key of `pin`, or of the pin in the URL; then names
+    and dates in its certificate do not matter. Without a pin it needs a certificate for HOST from one of the
+    authorities in the file `ca`, or else one that the system trusts. `certificate` and `key` are files with what we
+    show of ourselves; one file may hold both.
 
     Of what the server offers, the first of these is how we log in: with `token`, that of the URL, that of the login,
     or the owner's, if it is the daemon of this account and neither a certificate nor a user is given; with our

@@ -54,8 +54,8 @@ async def log_in(
     A server that cannot replace tokens keeps the one that it knows. The replacement may take `timeout_seconds`.
 
     Raises what connecting raises, with nothing stored; `ProfileError` when the name is that of another server or
-    identity, or the profile cannot be written, and then the token is not replaced; and `ConnectionEnded` when nobody knows whether the token is replaced: the profile works
-    all the same. To be cancelled is no danger to it, either.
+    identity, or the profile cannot be written, and then the token is not replaced; and `ConnectionEnded` when nobody
+    knows whether the token is replaced: the profile works all the same. To be cancelled is no danger to it, either.
     """
     before = _before(profile, profiles)
     if before is not None and before.next_token and _is_for_the_same(profile.url, before.url):
@@ -148,8 +148,8 @@ async def _replace_token(
 ) -> tuple[Client, CallError | None]:
     """Have the server take the next token in the place of the one that `client` has logged in with.
 
-    Gives the client to go on with. When the server could not, both tokens stay in the profile, for the next connection to
-    try it again, and the reason is what is given. Raises `ConnectionEnded`.
+    Gives the client to go on with. When the server could not, both tokens stay in the profile, for the next connection
+    to try it again, and the reason is what is given. Raises `ConnectionEnded`.
     """
     assert profile.next_token is not None
     digest = hashlib.sha256(profile.next_token.encode()).hexdigest()

@@ -56,8 +56,8 @@ class Profile:
 
     `url` is where it is, with the token to log in with, if it is by a token. `next_token` is the one that is to
     replace that, or has already: nobody knows before somebody tries. `identity` is what the server has called us, and
-    `user` whom to log in as with a password, which is in no profile. `ca`, `certificate` and `key` are the paths of files,
-    as `sockserv.client.connect` takes them.
+    `user` whom to log in as with a password, which is in no profile. `ca`, `certificate` and `key` are the paths of
+    files, as `sockserv.client.connect` takes them.
     """
 
     name: str

@@ -72,10 +72,11 @@ class Terminal:
 class Command:
     """What is to be run, and how.
 
-    `argv` is the program and its arguments. With `shell` it is one text for the shell, or nothing for a shell that reads its
-    standard input, or its terminal. `env` is added to the environment that every job has. `cwd` is the directory to run in,
-    `user` the account to run as. `timeout_seconds` is how long it may run; `output_limit_bytes` how much it may write to both
-    streams together. `nice` is added to its priority. With a `terminal` its standard error is that terminal, too.
+    `argv` is the program and its arguments. With `shell` it is one text for the shell, or nothing for a shell that
+    reads its standard input, or its terminal. `env` is added to the environment that every job has. `cwd` is the
+    directory to run in, `user` the account to run as. `timeout_seconds` is how long it may run; `output_limit_bytes`
+    how much it may write to both streams together. `nice` is added to its priority. With a `terminal` its standard
+    error is that terminal, too.
     """
 
     argv: _Words = ()
@@ -94,8 +95,8 @@ class Command:
 class RunArguments(Command):
     """A command to run while its caller waits. The request's body is its standard input.
 
-    `job` is the caller's name for it, by which it can be signalled as soon as it was asked for; without one, the server finds
-    one.
+    `job` is the caller's name for it, by which it can be signalled as soon as it was asked for; without one, the
+    server finds one.
     """
 
     job: _NewJobId = ""
@@ -106,8 +107,8 @@ class StartArguments(RunArguments):
     """A command to start, and to keep running whatever becomes of the caller.
 
     `spool_bytes` is how much of its output is kept, both streams together; a job that writes more is killed for it.
-    `expiry_seconds` is how long that is kept after its end. None: as the server has it. Without `stdin` its standard input is
-    at its end from the start; with it, that waits for somebody to attach.
+    `expiry_seconds` is how long that is kept after its end. None: as the server has it. Without `stdin` its standard
+    input is at its end from the start; with it, that waits for somebody to attach.
     """
 
     stdin: bool = True
@@ -127,9 +128,9 @@ class JobArguments:
 class AttachArguments(JobArguments):
     """A kept job whose output is wanted from these offsets on, up to its end.
 
-    With `stdin` the request's body is its standard input, from the byte `stdin_offset` on, which has to be the next one that
-    it has not been given yet. The bytes in the outcome are those of the whole job: an offset and what came from there on make
-    up the number of its stream.
+    With `stdin` the request's body is its standard input, from the byte `stdin_offset` on, which has to be the next
+    one that it has not been given yet. The bytes in the outcome are those of the whole job: an offset and what came
+    from there on make up the number of its stream.
     """
 
     stdout_offset: _Bytes = 0

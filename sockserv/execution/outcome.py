@@ -41,10 +41,10 @@ class KillReason(StrEnum):
 class Outcome:
     """How a job has ended, and the result of the operations that wait for that.
 
-    `message` says it in a sentence, where there is more to say than the other fields do. `job` is its name, `rule` what
-    allowed it, or did not. The bytes are those that the job was given on its standard input, and that were read of what it
-    has written. `seconds` is the time from its start to its end; the processor's time and the largest memory are those of
-    its processes that were waited for.
+    `message` says it in a sentence, where there is more to say than the other fields do. `job` is its name, `rule`
+    what allowed it, or did not. The bytes are those that the job was given on its standard input, and that were read
+    of what it has written. `seconds` is the time from its start to its end; the processor's time and the largest
+    memory are those of its processes that were waited for.
     """
 
     kind: OutcomeKind
@@ -97,7 +97,8 @@ class Job:
     `command` is what it runs, in one line for a person's eyes; `started_at` and `expires_at` are seconds since 1970;
     `outcome` is None while it runs. The bytes are those that it was given, and has written, by now.
 
-    `exec.jobs` sends each as a line of JSON in the body of its answer: any number of them fits there, and not into a result.
+    `exec.jobs` sends each as a line of JSON in the body of its answer: any number of them fits there, and not into a
+    result.
     """
 
     job: str

@@ -76,8 +76,8 @@ class PeerSet:
     def has_room_for(self, address: IAddress | None, count: int) -> bool:
         """Whether somebody from an address may wait for a login, of which no more than `count` do.
 
-        Where as many wait, the place that most of them come from has to give one up, the one that has waited longest, for
-        somebody from a place with fewer: one stranger alone keeps nobody out.
+        Where as many wait, the place that most of them come from has to give one up, the one that has waited longest,
+        for somebody from a place with fewer: one stranger alone keeps nobody out.
         """
         # They are counted only when there may be as many: to count thousands for each that comes would
         # take longer than to serve it.

@@ -23,10 +23,10 @@ __all__ = ["PeerSettings"]
 class PeerSettings:
     """What all connections of one server, or one client, have in common.
 
-    `handle` is given each call that a peer opens; what it returns, or its coroutine, or its Deferred,
-    is the result. `in_thread` calls a blocking function in a thread; a side that never has
-    blocking work needs none. `auth` names the login methods that a server offers. `on_made`, `on_hello` and `on_end` are told of connections that were made,
-    of those whose hello has come, and of those that are of no more use, and why. `place_of` gives for a peer's address
+    `handle` is given each call that a peer opens; what it returns, or its coroutine, or its Deferred, is the result.
+    `in_thread` calls a blocking function in a thread; a side that never has blocking work needs none. `auth` names the
+    login methods that a server offers. `on_made`, `on_hello` and `on_end` are told of connections that were made, of
+    those whose hello has come, and of those that are of no more use, and why. `place_of` gives for a peer's address
     what all addresses of the same somebody have in common.
     """
 

@@ -43,7 +43,10 @@ class DatagramListener(Protocol):
 
 
 class RecordWay:
-    """A session on a port, begun at once. `address` is where the server is, for a client alone. Raises what `DatagramSessions.open` raises."""
+    """A session on a port, begun at once.
+
+    `address` is where the server is, for a client alone. Raises what `DatagramSessions.open` raises.
+    """
 
     def __init__(
         self,

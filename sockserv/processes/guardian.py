@@ -1,9 +1,9 @@
 """The guardian: the one process that starts a daemon's jobs, and that ends all of them when the daemon is gone.
 
-It stands between them because a daemon cannot do this itself: its fork gets slower with its memory, and after a SIGKILL it ends
-nobody. It is given requests, with the descriptors that a program is to have (see `messages`), and answers. It is told of nothing
-else: it needs no file, and no network. When the daemon is gone, all trees get SIGTERM, a pause, and SIGKILL, and the guardian
-ends, too. What is here knows no socket; see `main` for that.
+It stands between them because a daemon cannot do this itself: its fork gets slower with its memory, and after a
+SIGKILL it ends nobody. It is given requests, with the descriptors that a program is to have (see `messages`), and
+answers. It is told of nothing else: it needs no file, and no network. When the daemon is gone, all trees get SIGTERM,
+a pause, and SIGKILL, and the guardian ends, too. What is here knows no socket; see `main` for that.
 """
 
 from __future__ import annotations
@@ -40,8 +40,8 @@ class GuardedProcesses(Processes, Protocol):
 class Guardian:
     """The guardian's work for one daemon: requests in, answers out.
 
-    `wait` blocks until a child may have ended, and so many seconds at most. `clock` is in seconds. `start` starts programs, see
-    `starting`.
+    `wait` blocks until a child may have ended, and so many seconds at most. `clock` is in seconds. `start` starts
+    programs, see `starting`.
     """
 
     def __init__(
@@ -122,7 +122,8 @@ class Guardian:
         elif kind == Request.SIGNAL:
             key, number = fields
             keys = [key]
-            # Many jobs are often ended at the same time, and to look for the processes of all takes as long as for those of one.
+            # Many jobs are often ended at the same time, and to look for the processes of all takes as long as for
+            # those of one.
             while messages and messages[0][0] == Request.SIGNAL and messages[0][2] == number:
                 keys.append(messages.pop(0)[1])
             self._trees.signal_each(keys, number)

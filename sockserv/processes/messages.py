@@ -1,8 +1,8 @@
 """What the guardian and the one whom it serves say to each other.
 
-A message is the length of what follows (32 bits, native order) and a tuple in the form of `marshal`: both ends are the same
-program, run by the same Python, on a pair of sockets that nobody else has, and this is the one form that costs the guardian
-neither time nor an import.
+A message is the length of what follows (32 bits, native order) and a tuple in the form of `marshal`: both ends are the
+same program, run by the same Python, on a pair of sockets that nobody else has, and this is the one form that costs
+the guardian neither time nor an import.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Starting a program: with given descriptors, as an account, within limits, in a session of its own.
 
-Only for a process of one thread: it changes its own directory meanwhile, and forks. All its other descriptors have to be
-closed by `exec`, as Python makes them, or the program would have them, too.
+Only for a process of one thread: it changes its own directory meanwhile, and forks. All its other descriptors have to
+be closed by `exec`, as Python makes them, or the program would have them, too.
 """
 
 from __future__ import annotations
@@ -19,7 +19,10 @@ __all__ = ["Launch", "Limit", "StartError", "start"]
 T = TypeVar("T")
 
 Limit: TypeAlias = tuple[int, int, int]
-"""A limit of setrlimit(2): which one, the soft one and the hard one. What is more than this process may have is made that."""
+"""A limit of setrlimit(2): which one, the soft one and the hard one.
+
+What is more than this process may have is made that.
+"""
 
 _NOT_HERE: Final = {errno.ENOENT, errno.ENOTDIR, errno.ENODEV, errno.ESTALE, errno.ETIMEDOUT}
 """For these errors a program is looked for in the next folder, as execvp(3) does."""
@@ -33,10 +36,10 @@ _TERMINAL_MODE: Final = 0o620
 class Launch(NamedTuple):
     """A program to start.
 
-    `arguments` are never empty. The first is the program: a name without a slash is looked for in the `PATH` of `environment`,
-    which is all that it gets of one. `directory` is absolute. `account` has the numbers of a user, a group, and the other
-    groups; None for those of this process. `nice` is added to the priority. With `has_terminal` the descriptors are a terminal,
-    which will be the one that controls the session.
+    `arguments` are never empty. The first is the program: a name without a slash is looked for in the `PATH` of
+    `environment`, which is all that it gets of one. `directory` is absolute. `account` has the numbers of a user, a
+    group, and the other groups; None for those of this process. `nice` is added to the priority. With `has_terminal`
+    the descriptors are a terminal, which will be the one that controls the session.
     """
 
     arguments: tuple[bytes, ...]
@@ -51,8 +54,8 @@ class Launch(NamedTuple):
 class StartError(Exception):
     """A program could not be started. `errno` is the system's number, `what` the part that failed.
 
-    That is `program`, `interpreter` (which the program wants, and is not there), `directory`, `account`, `nice`, `terminal`, or
-    `process`: the machine has no room for another one.
+    That is `program`, `interpreter` (which the program wants, and is not there), `directory`, `account`, `nice`,
+    `terminal`, or `process`: the machine has no room for another one.
     """
 
     def __init__(self, errno: int | None, what: str) -> None:
@@ -64,9 +67,9 @@ class StartError(Exception):
 def start(launch: Launch, descriptors: tuple[int, int, int]) -> int:
     """Start a program with these three as its standard input, output and error; gives the number of its process.
 
-    They are above 2, and stay open here. The program leads a session and a process group of its own, no signal is blocked or
-    ignored in it, and its limits are those of this process where `launch` has no others. Blocks until it runs. Raises
-    `StartError`, and then nothing is left of it.
+    They are above 2, and stay open here. The program leads a session and a process group of its own, no signal is
+    blocked or ignored in it, and its limits are those of this process where `launch` has no others. Blocks until it
+    runs. Raises `StartError`, and then nothing is left of it.
     """
     plain = launch.account is None and launch.nice is None
     try:

@@ -54,7 +54,10 @@ class Processes(Protocol):
         """Whether orphans among the descendants of this process become its children; if not, only groups are known."""
 
     def reap(self) -> Reaped | None:
-        """The next child that has ended, which is no more; None where no other has. Raises `ChildProcessError` without children."""
+        """The next child that has ended, which is no more; None where no other has.
+
+        Raises `ChildProcessError` without children.
+        """
 
     def children(self) -> Iterable[int]:
         """The children of this process, those that have ended among them."""
@@ -78,8 +81,8 @@ class Processes(Protocol):
 class Machine:
     """The processes of this machine.
 
-    `adopts` says that this process has become the reaper of all that its children start; see `become_reaper`. `proc` is where
-    Linux tells of processes.
+    `adopts` says that this process has become the reaper of all that its children start; see `become_reaper`. `proc`
+    is where Linux tells of processes.
     """
 
     def __init__(self, *, adopts: bool, proc: str = "/proc") -> None:
@@ -137,9 +140,10 @@ class Machine:
     def set_mark(mark: int) -> None:
         """Mark this process, and so all that it starts from now on, and all that these start, whatever they become.
 
-        A mark is a number from `FIRST_MARK` on. It is given as the limit of how long a process with realtime priority may go
-        without a pause, in microseconds, which at such a size limits nothing: limits pass on to children of any kind and to the
-        programs that these become, and anybody may read them. Where there is no such limit, nobody is marked.
+        A mark is a number from `FIRST_MARK` on. It is given as the limit of how long a process with realtime priority
+        may go without a pause, in microseconds, which at such a size limits nothing: limits pass on to children of any
+        kind and to the programs that these become, and anybody may read them. Where there is no such limit, nobody is
+        marked.
         """
         with suppress(AttributeError, OSError, ValueError):
             _, hard = resource.getrlimit(resource.RLIMIT_RTTIME)
@@ -171,8 +175,8 @@ class Machine:
 def become_reaper() -> bool:
     """Make this process the one that adopts its descendants when their parents end (prctl(2)); False where nobody can.
 
-    So none of them gets away. The process has to wait for all its children from then on. A program that this process becomes
-    by `exec` is one, too; its children are not.
+    So none of them gets away. The process has to wait for all its children from then on. A program that this process
+    becomes by `exec` is one, too; its children are not.
     """
     try:
         import ctypes  # which takes longer than all else that is imported

@@ -3,7 +3,8 @@
 A tree begins with one process, which leads a session. What holds here:
 
 - A process belongs to a tree when its parent does, or when it is an orphan whose session or mark is that of the tree. Where this
-  process adopts orphans (see `table`) nothing gets out of a tree: not with a session of its own, and not by ending its parent.
+  process adopts orphans (see `table`) nothing gets out of a tree: not with a session of its own, and not by ending its
+  parent.
 - The number of a child stays its own until it is reaped, and that of a group while anybody is in it. Only here are children
   reaped, so a signal for one never meets a stranger.
 - A tree is gone when its first process was reaped and no orphan of it is left: each process has a living parent, or is an
@@ -117,7 +118,10 @@ class Trees:
         return [tree.key for tree in gone]
 
     def signal(self, key: int, number: int) -> None:
-        """Send a signal to all of a tree. What is killed once stays so: `settle` does it for those that were being started."""
+        """Send a signal to all of a tree.
+
+        What is killed once stays so: `settle` does it for those that were being started.
+        """
         self.signal_each([key], number)
 
     def signal_all(self, number: int) -> None:
@@ -186,8 +190,8 @@ class Trees:
     def _signal_groups(self, trees: Collection[_Tree], number: int) -> None:
         """Send a signal to all process groups of some trees, once to each.
 
-        No group is ever shared by two trees: each is within one session. It is done again until there is nobody new: some are
-        started, or change their parent, while all are looked at.
+        No group is ever shared by two trees: each is within one session. It is done again until there is nobody new:
+        some are started, or change their parent, while all are looked at.
         """
         done: set[int] = set()
         for _ in range(_ROUNDS):

@@ -45,7 +45,10 @@ class ChatDatagrams:
 
 
 class ChatPort(ChatDatagrams):
-    """A UDP port for the chat: `port` 0 lets the system choose one. `interface` is an IP address; devices are told so, unless it stands for all."""
+    """A UDP port for the chat: `port` 0 lets the system choose one.
+
+    `interface` is an IP address; devices are told so, unless it stands for all.
+    """
 
     def __init__(self, reactor: Any, port: int, interface: str) -> None:
         self._reactor = reactor

@@ -102,7 +102,10 @@ class Logins:
         return {"identity": identity.name}
 
     def admit(self, peer: Peer, identity: Identity, method: str) -> None:
-        """The peer is `identity`, which a login by `method` has shown. Raises `Unavailable` where that has too many connections."""
+        """The peer is `identity`, which a login by `method` has shown.
+
+        Raises `Unavailable` where that has too many connections.
+        """
         self._enter(peer, identity)
         peer.login(identity)
         self._trail.logged_in(peer, method)

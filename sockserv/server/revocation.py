@@ -34,8 +34,8 @@ class Revocation:
     def reconsider(self, peer: Peer, current: Callable[[Identity], Identity | None]) -> None:
         """Let the peer be what `current` makes of its identity; None ends its calls and its connection.
 
-        Of the running calls those end whose permission has changed in any way, of who is an admin no more all that need one;
-        the others go on.
+        Of the running calls those end whose permission has changed in any way, of who is an admin no more all that
+        need one; the others go on.
         """
         before: Identity | None = peer.identity
         if before is None or not peer.is_logged_in:

@@ -95,7 +95,8 @@ class Server:
     def factory_for(self, identity: Identity, origin: Origin) -> IProtocolFactory:
         """Makes the protocols for who is behind a connection already: another protocol, say, that speaks for somebody.
 
-        They need no login: each is `identity`, with its `login`, and the audit log has `origin` as the place that they come from.
+        They need no login: each is `identity`, with its `login`, and the audit log has `origin` as the place that they
+        come from.
         """
         method = identity.login.method if identity.login is not None else "none"
 
@@ -133,7 +134,8 @@ class Server:
         `PermissionDenied` and its connections are closed, with the goodbye `revoked`. For a changed one the calls end
         that need a permission under which it holds something else now.
 
-        It happens in the reactor's next turn, before anything more is read from anybody; the last call until then counts.
+        It happens in the reactor's next turn, before anything more is read from anybody; the last call until then
+        counts.
         """
         # Not at once: it may be a handler that calls, and one that revokes itself cannot be cancelled while it runs.
         # Who waits for a thread, as for one that writes a file, is resumed right before the timers, without input in

@@ -184,8 +184,9 @@ class Admin(Service):
         sha256 = call.args.sha256
 
         def become(replaced: Identity) -> None:
-            # The connection has its new login before anybody asks again who it is. What it may do is left as it was until
-            # then: the file may say less by now, and the calls end that need it when that is noticed, here or never.
+            # The connection has its new login before anybody asks again who it is. What it may do is left as it was
+            # until then: the file may say less by now, and the calls end that need it when that is noticed, here or
+            # never.
             call.become(attrs.evolve(call.identity, login=replaced.login))
 
         replaced = await self._change(

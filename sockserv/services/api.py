@@ -106,7 +106,8 @@ class Call(Protocol[A_co]):
     def ended_by(self) -> Exception | None:
         """Why the operation was stopped from outside, None as long as it was not.
 
-        `CallCancelled` by the caller, `DeadlineExceeded`, `PermissionDenied` when that was taken away, or `ConnectionEnded`.
+        `CallCancelled` by the caller, `DeadlineExceeded`, `PermissionDenied` when that was taken away, or
+        `ConnectionEnded`.
         """
 
     async def send(self, data: bytes, *, stream: int = 0) -> None:
@@ -203,10 +204,10 @@ def operation(
 ) -> Callable[[Callable[[S, Call[A]], T]], Callable[[S, Call[A]], T]]:
     """Declare a method to be an operation.
 
-    `name` is what callers ask for, usually `service.verb`. `permission` is the name of what an
-    identity needs to be permitted; None stands for everybody who is logged in, and has to be said.
-    `args` is an attrs class: its fields, types and defaults are the arguments; what is secret among them has
-    `attrs.field(metadata={"secret": True})`. `audit` is what the audit log is told of it: everything, if nothing is said.
+    `name` is what callers ask for, usually `service.verb`. `permission` is the name of what an identity needs to be
+    permitted; None stands for everybody who is logged in, and has to be said. `args` is an attrs class: its fields,
+    types and defaults are the arguments; what is secret among them has `attrs.field(metadata={"secret": True})`.
+    `audit` is what the audit log is told of it: everything, if nothing is said.
     """
     if permission is not None and not (isinstance(permission, str) and permission):
         raise TypeError(

@@ -37,9 +37,9 @@ class DatagramChannel:
     """One direction of a link; a test turns its knobs, at any time.
 
     `loss`, `duplication`, `reordering`, `truncation` and `corruption` are how likely each of these happens to a
-    datagram, from 0 to 1. `delay_seconds` is how long each travels; one that is reordered, and the second of one that is
-    repeated, travels up to `reordering_seconds` longer. One that is truncated loses part of its end, one that is corrupted has a bit flipped.
-    `is_partitioned` loses them all. `sent`, `lost` and `delivered` count datagrams.
+    datagram, from 0 to 1. `delay_seconds` is how long each travels; one that is reordered, and the second of one that
+    is repeated, travels up to `reordering_seconds` longer. One that is truncated loses part of its end, one that is
+    corrupted has a bit flipped. `is_partitioned` loses them all. `sent`, `lost` and `delivered` count datagrams.
     """
 
     def __init__(self, seed: str) -> None:
@@ -85,7 +85,8 @@ class DatagramLink:
     """The line on which one port is joined to the network: give it to `DatagramNetwork.bind`.
 
     The keyword arguments are the knobs of `DatagramChannel`, for both directions; the attributes `to_network` (what
-    the port sends) and `from_network` (what it gets) are the directions, each to be tuned by itself. Links with the same `seed` do the same.
+    the port sends) and `from_network` (what it gets) are the directions, each to be tuned by itself. Links with the
+    same `seed` do the same.
     """
 
     def __init__(
@@ -126,7 +127,8 @@ class DatagramLink:
 class DatagramNetwork:
     """Ports that send each other datagrams, on the clock and in the turns of a `MemoryNetwork`.
 
-    `network` may be that of a `MemoryServer` (its attribute `network`): then connections and datagrams share their time.
+    `network` may be that of a `MemoryServer` (its attribute `network`): then connections and datagrams share their
+    time.
     """
 
     def __init__(self, network: MemoryNetwork | None = None) -> None:

@@ -62,8 +62,8 @@ class _Died(Exception):
 class ScriptedProcess:
     """A process, for the script that plays it.
 
-    `program` is what was asked for, `child` the tree that it is of. The methods that wait end with `SignalReceived` when a
-    signal comes that the script catches.
+    `program` is what was asked for, `child` the tree that it is of. The methods that wait end with `SignalReceived`
+    when a signal comes that the script catches.
     """
 
     def __init__(
@@ -214,8 +214,8 @@ Script: TypeAlias = Callable[[ScriptedProcess], Awaitable[int | None]]
 class ScriptedChild:
     """A tree of scripted processes; see `Child`.
 
-    `input`, `output` and `errors` are its pipes, `program` what was asked for, `signals` the numbers of those that were sent,
-    `sizes` those that its terminal was given, as columns and rows.
+    `input`, `output` and `errors` are its pipes, `program` what was asked for, `signals` the numbers of those that
+    were sent, `sizes` those that its terminal was given, as columns and rows.
     """
 
     def __init__(self, pid: int, program: Program, clock: IReactorTime) -> None:
@@ -295,8 +295,8 @@ class ScriptedChild:
 class ScriptedSpawner:
     """Starts scripts instead of programs; see `sockserv.services.execution.child.Spawner`.
 
-    `programs` has a script, or the failure to start it, by the first word of the command; what is not in it is not found.
-    A program takes `delay_seconds` to start. `started` are the children, the oldest first.
+    `programs` has a script, or the failure to start it, by the first word of the command; what is not in it is not
+    found. A program takes `delay_seconds` to start. `started` are the children, the oldest first.
     """
 
     def __init__(

@@ -56,8 +56,8 @@ class MemoryServer:
             client = memory.connect()
             reply = memory.run(client.call("ticker.once"))
 
-    `authenticator` replaces one that knows the identities given to `connect`; `audit` is told who calls what. At the end of the `with`
-    block every connection is cut; if a timer is still running then, `LeftOver` is raised, and
+    `authenticator` replaces one that knows the identities given to `connect`; `audit` is told who calls what. At the
+    end of the `with` block every connection is cut; if a timer is still running then, `LeftOver` is raised, and
     `HandlerFailed` if a handler has failed unexpectedly and the test has not called `take_failures`.
 
     `network` is what moves the bytes and the clock, `server` the server.
@@ -192,7 +192,8 @@ class MemoryServer:
     def read(self, call: OutgoingCall, *, enough_bytes: int = _ENOUGH_BYTES) -> bytes:
         """What has come of an answer by now, and has not been read.
 
-        Goes on while reading makes more come, until it is `enough_bytes` or a little more. Raises what the call has failed with, once all before that is read.
+        Goes on while reading makes more come, until it is `enough_bytes` or a little more. Raises what the call has
+        failed with, once all before that is read.
         """
         answer = bytearray()
 
@@ -219,7 +220,8 @@ class MemoryServer:
     def take_failures(self) -> list[BaseException]:
         """What handlers and authenticators have raised that was not a `CallError`.
 
-        The end of the test passes over it. Of an authenticator's failure only the kind is said: it may hold credentials.
+        The end of the test passes over it. Of an authenticator's failure only the kind is said: it may hold
+        credentials.
         """
         failures, self._failures.seen = self._failures.seen, []
         return [failure.value for failure in failures if failure.value is not None]

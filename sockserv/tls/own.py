@@ -58,8 +58,8 @@ def renew(
 ) -> CertifiedKey:
     """Make a new certificate, for the key that is there, or for a new one; a running daemon takes it up.
 
-    With the same key the pin stays, and no client notices. With a new key, every client that knows the daemon by its pin
-    refuses it from then on.
+    With the same key the pin stays, and no client notices. With a new key, every client that knows the daemon by its
+    pin refuses it from then on.
     """
     key, certificate = directory / OWN_KEY, directory / OWN_CERTIFICATE
     if not new_key and key.exists():

@@ -34,7 +34,8 @@ class Authenticator(Protocol):
     ) -> Identity | Awaitable[Identity]:
         """Who holds these credentials, and has come from `origin`.
 
-        `credentials` are what the peer says of itself, `origin` what its connection proves. Raises `AuthenticationFailed` when nobody does, `InvalidArgument` when they are not complete.
+        `credentials` are what the peer says of itself, `origin` what its connection proves. Raises
+        `AuthenticationFailed` when nobody does, `InvalidArgument` when they are not complete.
         """
 
 

@@ -46,8 +46,8 @@ class _FilesTable(msgspec.Struct, forbid_unknown_fields=True):
 class Grants:
     """What an identity is given.
 
-    `exec` are rules: `any`, `shell`, an absolute path, or the name of a command. `chat` are names of rooms, `*` for all.
-    `permissions` are names for services of one's own.
+    `exec` are rules: `any`, `shell`, an absolute path, or the name of a command. `chat` are names of rooms, `*` for
+    all. `permissions` are names for services of one's own.
     """
 
     echo: bool = False

@@ -210,8 +210,8 @@ class IdentityStore:
     def refresh(self) -> bool:
         """Read the file again if it has changed; returns whether it had. Blocks.
 
-        Raises `EditedFileError` once for a change that cannot be used, and each time for one that the system does not let us
-        read; the identities stay as they were. A change of the last moment is left for the next time.
+        Raises `EditedFileError` once for a change that cannot be used, and each time for one that the system does not
+        let us read; the identities stay as they were. A change of the last moment is left for the next time.
         """
         with self._turn:
             text = self._file.changed_text()
@@ -288,8 +288,8 @@ class IdentityStore:
         """Have another token, by its hash, in the place of the one that somebody has logged in with. Blocks.
 
         It expires when the old one did. Returns who they are with a login by the new one. Raises `InvalidArgument` for
-        what is no hash, or that of a token which is there already; `PermissionDenied` when they did not log in by a token
-        that stands in the file, or it has gone; and `EditedFileError`.
+        what is no hash, or that of a token which is there already; `PermissionDenied` when they did not log in by a
+        token that stands in the file, or it has gone; and `EditedFileError`.
         """
         if not is_sha256(sha256):
             raise InvalidArgument("sha256: expected 64 hexadecimal digits, small ones")

@@ -196,7 +196,10 @@ class Connection(Receiver):
         return True
 
     def _growth_left(self) -> int:
-        """How much windows may still grow. It is counted anew each time, which is seldom: nobody has to give it back."""
+        """How much windows may still grow.
+
+        It is counted anew each time, which is seldom: nobody has to give it back.
+        """
         tables = (self.calls.incoming, self.calls.outgoing)
         grown = sum(call.window_growth for table in tables for call in table.values())
         return max(0, self._limits.window_growth_bytes - grown)

@@ -1,6 +1,7 @@
 """A chat between a screen and a server: shows what comes, and does what is typed.
 
-What is typed is done in order, one after the other. What is said waits for nothing: the session sends it when there is a connection.
+What is typed is done in order, one after the other. What is said waits for nothing: the session sends it when there is
+a connection.
 """
 
 from __future__ import annotations
@@ -38,7 +39,9 @@ _LEAVING_SECONDS: Final = 0.3
 
 
 class Chatter:
-    """Somebody who chats at a place, at first. `typed` is called with what is typed, and with None when somebody wants to leave.
+    """Somebody who chats at a place, at first.
+
+    `typed` is called with what is typed, and with None when somebody wants to leave.
 
     `make_screen` makes the screen, given that function; `wall` tells the time of day.
     """
@@ -74,9 +77,12 @@ class Chatter:
             self._typed.put(text)
 
     async def run(self, place: str) -> None:
-        """Chat until somebody leaves. Raises what no other try to connect would change, and what refuses the place at first.
+        """Chat until somebody leaves.
 
-        Cancelling it leaves at once. Raises `ConnectionEnded` when it is not known whether what was said last is stored.
+        Raises what no other try to connect would change, and what refuses the place at first.
+
+        Cancelling it leaves at once. Raises `ConnectionEnded` when it is not known whether what was said last is
+        stored.
         """
         await self._connections.open()
         connections = self._connections

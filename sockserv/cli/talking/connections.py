@@ -16,7 +16,10 @@ __all__ = ["Connections"]
 
 
 class Connections:
-    """Makes them, and knows which is the one to call by now. The first is made before the chat begins, so that its failure ends the command."""
+    """Makes them, and knows which is the one to call by now.
+
+    The first is made before the chat begins, so that its failure ends the command.
+    """
 
     def __init__(self, session: Session) -> None:
         self._session = session

@@ -35,8 +35,8 @@ async def send(
 ) -> None:
     """Say a text, or what standard input holds: all of it as one message, or each of its lines as one, but for the empty ones.
 
-    Each is stored, once, before the next is sent: a connection that is lost is made again. Raises `ConnectionEnded` when that does
-    not help, `TextTooLong`, and what refuses the message.
+    Each is stored, once, before the next is sent: a connection that is lost is made again. Raises `ConnectionEnded`
+    when that does not help, `TextTooLong`, and what refuses the message.
     """
     connections = Connections(session)
     await connections.open()
@@ -90,7 +90,10 @@ class _Sender:
 
 
 async def _everything(session: CommandSession) -> bytes:
-    """Standard input to its end, without its last line break. Raises `TextTooLong` before it has read much more than may be said."""
+    """Standard input to its end, without its last line break.
+
+    Raises `TextTooLong` before it has read much more than may be said.
+    """
     found = b""
     while piece := await session.input.read():
         found += piece

@@ -1,7 +1,8 @@
 """The terminal of a chat: a line that is typed, with what is said above it.
 
-prompt_toolkit runs on asyncio. It gets a thread with a loop of its own, which owns the terminal: one that takes nothing holds up that thread, and
-neither the reactor nor the connection. Between the two go whole values: lines to be shown and a `View` one way, what was typed the other.
+prompt_toolkit runs on asyncio. It gets a thread with a loop of its own, which owns the terminal: one that takes
+nothing holds up that thread, and neither the reactor nor the connection. Between the two go whole values: lines to be
+shown and a `View` one way, what was typed the other.
 """
 
 from __future__ import annotations
@@ -98,7 +99,8 @@ class _Output(Vt100_Output):
 class ThreadScreen:
     """The terminal that is standard input and output.
 
-    `on_typed` is called with each text that is entered, and with None when somebody wants to leave. `size` tells its columns and rows.
+    `on_typed` is called with each text that is entered, and with None when somebody wants to leave. `size` tells its
+    columns and rows.
     """
 
     def __init__(

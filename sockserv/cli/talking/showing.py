@@ -1,6 +1,7 @@
 """What is shown of a chat, as rows of a terminal.
 
-Invariant: what somebody has said stands right of the margin in every row, so that it cannot be taken for a row of somebody else, or of ours.
+Invariant: what somebody has said stands right of the margin in every row, so that it cannot be taken for a row of
+somebody else, or of ours.
 """
 
 from __future__ import annotations
@@ -51,7 +52,10 @@ class Kind(StrEnum):
 
 @attrs.frozen(kw_only=True)
 class Line:
-    """Something to be shown. `sender` and `text` are as they came; `to` stands there if it is not the place that one is at."""
+    """Something to be shown.
+
+    `sender` and `text` are as they came; `to` stands there if it is not the place that one is at.
+    """
 
     kind: Kind
     text: str

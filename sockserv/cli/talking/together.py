@@ -12,7 +12,10 @@ __all__ = ["first_of"]
 
 
 async def first_of(clock: IReactorTime, *tasks: Deferred[Any]) -> None:
-    """Wait for the first to end, then cancel the others. Raises what that one has failed with; cancelling it cancels all."""
+    """Wait for the first to end, then cancel the others.
+
+    Raises what that one has failed with; cancelling it cancels all.
+    """
     try:
         await DeferredList(tasks, fireOnOneCallback=True, fireOnOneErrback=True, consumeErrors=True)
     except FirstError as error:

@@ -1,7 +1,7 @@
 """Talking to others at a server: `client.chat`, and what its methods take and give.
 
-A `Session` is what a device has said and heard; it goes by one connection after the other, and nothing is lost or said twice in between.
-`Talk` finds it a connection again whenever one is lost.
+A `Session` is what a device has said and heard; it goes by one connection after the other, and nothing is lost or said
+twice in between. `Talk` finds it a connection again whenever one is lost.
 """
 
 from sockserv.chat.facts import Message, Presence, PresenceState, Room

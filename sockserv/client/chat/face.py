@@ -45,7 +45,10 @@ class Chat:
         return self.session().enter(place)
 
     def session(self) -> Session:
-        """The session of this connection, which is begun when it is asked for first. It goes over UDP where that gets through."""
+        """The session of this connection, which is begun when it is asked for first.
+
+        It goes over UDP where that gets through.
+        """
         if self._session is None:
             session = self._session = Session(datagrams=Datagrams(self._client.clock))
             running = Deferred.fromCoroutine(session.run(self._client))

@@ -86,7 +86,8 @@ class CallLines:
 class TwoWayLines:
     """The lines in the records of a session, from when the hub has offered datagrams on.
 
-    `open_way` begins the datagrams, and tells what is given to it what happens to them. `on_way` is told whenever lines go another way.
+    `open_way` begins the datagrams, and tells what is given to it what happens to them. `on_way` is told whenever
+    lines go another way.
     """
 
     def __init__(

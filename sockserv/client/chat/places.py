@@ -19,7 +19,8 @@ __all__ = ["RoomSession"]
 class RoomSession:
     """A place of a session: a room, or a member.
 
-    Iterate `messages()` for what others say there, and `say` something. `name` is the place as one writes it: `lobby`, `@alice`.
+    Iterate `messages()` for what others say there, and `say` something. `name` is the place as one writes it: `lobby`,
+    `@alice`.
     """
 
     def __init__(self, session: Session, name: str) -> None:

@@ -11,8 +11,8 @@ __all__ = ["SentMessage", "shared"]
 class SentMessage:
     """A message of ours, and what has become of it so far.
 
-    `id` is the one that it has got when it was stored, None before. `delivered_to` are the members who have it, `undelivered` those who
-    will not get it, with the reasons.
+    `id` is the one that it has got when it was stored, None before. `delivered_to` are the members who have it,
+    `undelivered` those who will not get it, with the reasons.
     """
 
     def __init__(self, number: int, to: str, text: str) -> None:

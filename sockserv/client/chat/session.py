@@ -58,12 +58,12 @@ _DEVICE_BYTES: Final = 8
 class Session:
     """A device of ours at a hub, whatever connection it has.
 
-    `device` is what it is called; one that is to go on after a restart of the program needs the same name, `after` the id of the last
-    message that it has, and `next_number` no number that it has used. `events` are all the events that come, messages included, for who
-    wants them: `watch()` begins that.
+    `device` is what it is called; one that is to go on after a restart of the program needs the same name, `after` the
+    id of the last message that it has, and `next_number` no number that it has used. `events` are all the events that
+    come, messages included, for who wants them: `watch()` begins that.
 
-    With `datagrams` it goes over UDP where the hub offers that and it gets through, else over the connection, with the same guarantees;
-    `on_way` is told whenever that changes: whether it goes by datagrams now, and why.
+    With `datagrams` it goes over UDP where the hub offers that and it gets through, else over the connection, with the
+    same guarantees; `on_way` is told whenever that changes: whether it goes by datagrams now, and why.
     """
 
     def __init__(
@@ -147,7 +147,10 @@ class Session:
         return shared(message.stored)
 
     def enter(self, room: str) -> Deferred[RoomSession]:
-        """Enter a room, or begin to talk to a member (`@alice`); fires when that is done. Fails with the `ChatError` that refuses it."""
+        """Enter a room, or begin to talk to a member (`@alice`); fires when that is done.
+
+        Fails with the `ChatError` that refuses it.
+        """
         if self._failure is not None:
             return fail(self._failure)
         done: Deferred[RoomSession] = Deferred(lambda one: None)

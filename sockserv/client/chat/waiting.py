@@ -16,7 +16,10 @@ MAX_UNREAD: Final = 256
 
 
 class Waiting(Generic[T]):
-    """An asynchronous iterator of what it is given. For one reader. It ends when it is closed, and raises what it was closed with."""
+    """An asynchronous iterator of what it is given.
+
+    For one reader. It ends when it is closed, and raises what it was closed with.
+    """
 
     def __init__(self) -> None:
         self._events: deque[T] = deque()

@@ -38,8 +38,11 @@ __all__ = ["Execution"]
 _BATCH_FILES: Final = 40
 _BATCH_BYTES: Final = 1024 * 1024
 _AT_ONCE: Final = 3
-"""How many batches, or large files, are under way. All calls of so many batches are fewer than the 128 that a server takes
-at once by default: one that has to wait costs twice as much."""
+"""How many batches, or large files, are under way.
+
+All calls of so many batches are fewer than the 128 that a server takes at once by default: one that has to wait costs
+twice as much.
+"""
 
 _MAX_FAILURES: Final = 100
 """So many failures are remembered; the others are counted."""

@@ -1,7 +1,7 @@
 """What takes a session's lines between the hub and a device, and the one that does so over the connection.
 
-A carrier keeps the order of what it is given. What waits in it is bounded by the hub, which counts the messages that are not acknowledged
-and the notices that have not gone.
+A carrier keeps the order of what it is given. What waits in it is bounded by the hub, which counts the messages that
+are not acknowledged and the notices that have not gone.
 """
 
 from __future__ import annotations

@@ -47,8 +47,8 @@ class _Sent:
 class Device:
     """One program of a member, while it has joined.
 
-    `rooms` are those that it is in, each with the id of the newest message that it does not want. `cursor` is the id up to which
-    it was offered everything; while `is_behind`, what is new waits in the store.
+    `rooms` are those that it is in, each with the id of the newest message that it does not want. `cursor` is the id
+    up to which it was offered everything; while `is_behind`, what is new waits in the store.
     """
 
     def __init__(

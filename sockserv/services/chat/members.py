@@ -110,7 +110,10 @@ class Members:
         return member
 
     def leave(self, device: Device, *, now: float) -> list[str]:
-        """A device is gone; gives the rooms that its member has left by that. Nothing happens to one that is gone already."""
+        """A device is gone; gives the rooms that its member has left by that.
+
+        Nothing happens to one that is gone already.
+        """
         member = self._members.get(device.identity.name)
         if member is None or member.devices.get(device.name) is not device:
             return []

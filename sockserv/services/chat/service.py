@@ -52,11 +52,14 @@ _encode_lines: Final = msgspec.json.Encoder().encode_lines
 
 
 class Chat(Service):
-    """Rooms, direct messages, and who is there. Making one touches nothing: the messages are opened when it is asked something.
+    """Rooms, direct messages, and who is there.
 
-    `path` is the file of the messages; None keeps them in memory. `in_thread` and `in_reading_thread` each are one thread: what is
-    looked for in the whole history keeps nobody's messages waiting. `knows` says whether somebody of a name may chat.
-    `datagrams` opens sessions over UDP for devices that would like that; None: all go over the connection.
+    Making one touches nothing: the messages are opened when it is asked something.
+
+    `path` is the file of the messages; None keeps them in memory. `in_thread` and `in_reading_thread` each are one
+    thread: what is looked for in the whole history keeps nobody's messages waiting. `knows` says whether somebody of a
+    name may chat. `datagrams` opens sessions over UDP for devices that would like that; None: all go over the
+    connection.
     """
 
     def __init__(

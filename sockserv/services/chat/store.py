@@ -151,8 +151,8 @@ class ChatStore:
     ) -> tuple[int, list[tuple[StoredMessage, tuple[str, ...]]]]:
         """Remove some of the messages that are older than `before`, or more than `keep` in all, the oldest first.
 
-        Gives how many it has removed, none when nothing is left to remove; and those among them that were mail for somebody who
-        has not had it, with whom that was.
+        Gives how many it has removed, none when nothing is left to remove; and those among them that were mail for
+        somebody who has not had it, with whom that was.
         """
         with self._transaction():
             execute = self._database.execute
@@ -220,7 +220,10 @@ class ChatStore:
     def history(
         self, conversation: str, *, count: int, before: int | None = None, after: int | None = None
     ) -> list[int]:
-        """The last messages of a conversation, below the id `before`; or the first ones above `after`. Their ids, in their order."""
+        """The last messages of a conversation, below the id `before`; or the first ones above `after`.
+
+        Their ids, in their order.
+        """
         where, bound, order = "id < ?", before or 2**62, "DESC"
         if after is not None:
             where, bound, order = "id > ?", after, "ASC"

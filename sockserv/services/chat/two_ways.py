@@ -37,7 +37,8 @@ class Datagrams(Protocol):
 class TwoWayCarrier:
     """A session by datagrams and over the call that it was asked for with. Raises what `Datagrams.open` raises.
 
-    The first line that is sent is the event which offers the datagrams; it goes over the call as it is. All others are in records.
+    The first line that is sent is the event which offers the datagrams; it goes over the call as it is. All others are
+    in records.
     """
 
     def __init__(self, call: Call[Any], datagrams: Datagrams) -> None:
@@ -67,7 +68,10 @@ class TwoWayCarrier:
             self._call.send(line)
 
     async def receive(self) -> bytes | None:
-        """The next command; None when the device has no more. Raises `InvalidArgument`, and `Unavailable` for a device that takes nothing."""
+        """The next command; None when the device has no more.
+
+        Raises `InvalidArgument`, and `Unavailable` for a device that takes nothing.
+        """
         try:
             return await self._next_line()
         except BadRecord as error:

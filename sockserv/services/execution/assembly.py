@@ -27,8 +27,8 @@ __all__ = ["ExecutionAssembly"]
 class ExecutionAssembly:
     """The service, the kept jobs in `folder`, and the processes that start both kinds. Making one touches nothing.
 
-    `identity_of` finds an identity by its name; `audit` is told how kept jobs have ended. `open_files` is how many files a job may have open that has no limit for
-    that; `in_thread` calls a blocking function in a thread.
+    `identity_of` finds an identity by its name; `audit` is told how kept jobs have ended. `open_files` is how many
+    files a job may have open that has no limit for that; `in_thread` calls a blocking function in a thread.
     """
 
     def __init__(

@@ -29,8 +29,8 @@ class Account:
 class Program:
     """A program to start, with all that was decided about it.
 
-    `argv` is never empty; a name without a slash is looked for in the `PATH` of `environment`, which is all the environment it
-    gets. `directory` is absolute. `account` is None for that of the daemon.
+    `argv` is never empty; a name without a slash is looked for in the `PATH` of `environment`, which is all the
+    environment it gets. `directory` is absolute. `account` is None for that of the daemon.
     """
 
     argv: tuple[str, ...]
@@ -46,8 +46,8 @@ class Program:
 class Ending:
     """How a program's first process has ended: by an exit `code`, or by the number of a `signal`.
 
-    With neither of them nobody knows: what watched it was lost. The processor's time, in seconds, and the largest memory are
-    those of it and of the children that it has waited for.
+    With neither of them nobody knows: what watched it was lost. The processor's time, in seconds, and the largest
+    memory are those of it and of the children that it has waited for.
     """
 
     code: int | None = None
@@ -60,8 +60,8 @@ class Ending:
 class StartFailed(Exception):
     """A program could not be started. `errno` is the system's number, `what` the part that failed.
 
-    That is `program`, `interpreter` (which the program wants, and is not there), `directory`, `account`, `nice`, `terminal`, or
-    `process`: the machine has no room for another one.
+    That is `program`, `interpreter` (which the program wants, and is not there), `directory`, `account`, `nice`,
+    `terminal`, or `process`: the machine has no room for another one.
     """
 
     def __init__(self, errno: int, what: str = "program") -> None:
@@ -87,7 +87,10 @@ class Sink(Protocol):
     """What a child reads."""
 
     async def write(self, data: bytes) -> bool:
-        """Give the child these bytes; waits until it has room for all of them. False: it reads no more, and they are lost."""
+        """Give the child these bytes; waits until it has room for all of them.
+
+        False: it reads no more, and they are lost.
+        """
 
     def close(self) -> None:
         """There is no more: the child sees the end of its input. May be called again, and while a `write` waits."""
@@ -100,8 +103,8 @@ class Sink(Protocol):
 class Child(Protocol):
     """A program that runs, with all that it has started: its tree.
 
-    With a terminal, `stdin` and `stdout` are its two directions, `stderr` ends at once, and closing `stdin` tells the program
-    of an end of its input as a terminal does.
+    With a terminal, `stdin` and `stdout` are its two directions, `stderr` ends at once, and closing `stdin` tells the
+    program of an end of its input as a terminal does.
     """
 
     @property
@@ -122,7 +125,10 @@ class Child(Protocol):
 
     @property
     def ended(self) -> Deferred[Ending]:
-        """Fires once, when the first process has ended. What is left of its tree may still run, and hold the streams."""
+        """Fires once, when the first process has ended.
+
+        What is left of its tree may still run, and hold the streams.
+        """
 
     @property
     def gone(self) -> Deferred[None]:

@@ -19,9 +19,9 @@ __all__ = ["Decision", "Policy"]
 class Decision:
     """What was decided about a command that is allowed.
 
-    `rule` is what allows it: `any`, `shell`, the absolute path of a program, or the name of a command. `command` is how it looks
-    to a person, in one line. The bounds are the smaller ones of what was asked and what the rule gives; None for no bound.
-    Without `takes_stdin` the standard input of the program ends at once, whatever its caller sends.
+    `rule` is what allows it: `any`, `shell`, the absolute path of a program, or the name of a command. `command` is
+    how it looks to a person, in one line. The bounds are the smaller ones of what was asked and what the rule gives;
+    None for no bound. Without `takes_stdin` the standard input of the program ends at once, whatever its caller sends.
 
     The environment of the program is whole but for `SOCKSERV_JOB`, which comes with the job.
     """
@@ -40,8 +40,8 @@ class Policy(Protocol):
     async def decide(self, identity: Identity, command: Command, in_thread: InThread) -> Decision:
         """What is to be run for this command.
 
-        Raises `Refused`, whose details name the rule, and `InvalidArgument` for what nobody could run, such as a NUL. Waits
-        only where it has to look at a disk.
+        Raises `Refused`, whose details name the rule, and `InvalidArgument` for what nobody could run, such as a NUL.
+        Waits only where it has to look at a disk.
         """
 
     async def explain(

@@ -28,7 +28,10 @@ class ReachableJob(Protocol):
         """What is told of it in a list."""
 
     def outcome(self) -> Awaitable[Outcome]:
-        """How it has ended, when it has; lost, for a kept one of which nobody can tell. Raises `OutcomeUnknown` for a live one."""
+        """How it has ended, when it has; lost, for a kept one of which nobody can tell.
+
+        Raises `OutcomeUnknown` for a live one.
+        """
 
     def kill(self, *, force: bool) -> Awaitable[Outcome]:
         """End it, by the graded stop or at once by force; how it has ended then, which may be another way."""
@@ -61,8 +64,9 @@ class KeptJobs(Protocol):
     ) -> Awaitable[KeptJob | Outcome]:
         """Start a job of the caller by this name; gives the outcome of one that could not be started.
 
-        The name is taken from the moment of the call on. Raises `JobExists`, `TooManyJobs` when the identity has no room for
-        one more that is kept, and `Unavailable` when the disk has none. Cancelling it ends what may have been started.
+        The name is taken from the moment of the call on. Raises `JobExists`, `TooManyJobs` when the identity has no
+        room for one more that is kept, and `Unavailable` when the disk has none. Cancelling it ends what may have been
+        started.
         """
 
     def find(self, identity: str, job: str) -> KeptJob | None:

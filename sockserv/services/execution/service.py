@@ -48,9 +48,9 @@ _LIST_BYTES = 64 * 1024
 class Execution(Service):
     """Runs commands for those who may. Making one touches nothing.
 
-    `policy` decides what an identity may run, and `spawner` starts it. `kept` are the jobs that outlive their callers; without
-    it there are none. `identity_of` finds an identity by its name, for those who ask what others may run. `new_name` makes
-    the name of a job whose caller has none for it.
+    `policy` decides what an identity may run, and `spawner` starts it. `kept` are the jobs that outlive their callers;
+    without it there are none. `identity_of` finds an identity by its name, for those who ask what others may run.
+    `new_name` makes the name of a job whose caller has none for it.
     """
 
     def __init__(

@@ -19,8 +19,8 @@ class GradedStop:
     """Stops a child: INT, the end of its input, TERM, KILL, with a pause after each; `end` says that the rest is not needed.
 
     The input is not the first to go: a program must not take what was given so far for all of it while it can be told
-    otherwise. `has_input` says whether it has not ended yet. `on_failure` is called when the child has not ended although it
-    was killed.
+    otherwise. `has_input` says whether it has not ended yet. `on_failure` is called when the child has not ended
+    although it was killed.
     """
 
     def __init__(

@@ -62,9 +62,9 @@ class Inflow:
 class Outflow:
     """Sends what a child writes to the caller.
 
-    `sources` are by the number of the stream in the answer. Of all of them together no more than `limit_bytes` are sent;
-    `on_excess` is called when there was more. `sent_bytes` is by stream; `was_cut` whether anything was left out for that,
-    or because of `discard`.
+    `sources` are by the number of the stream in the answer. Of all of them together no more than `limit_bytes` are
+    sent; `on_excess` is called when there was more. `sent_bytes` is by stream; `was_cut` whether anything was left out
+    for that, or because of `discard`.
     """
 
     def __init__(

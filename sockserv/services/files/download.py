@@ -43,8 +43,8 @@ class Download:
     """A file that is asked for, and what becomes known of it step by step.
 
     `head` is what is said first, as JSON; `count` bytes from `offset` on are to be sent. `content` is that if it is
-    little; else `file` is a descriptor that is open until the steps are closed. `digest` is that of the whole file, if it
-    is asked for and known by now.
+    little; else `file` is a descriptor that is open until the steps are closed. `digest` is that of the whole file, if
+    it is asked for and known by now.
     """
 
     jail: Jail

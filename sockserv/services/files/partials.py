@@ -87,8 +87,8 @@ class Partials:
     def sweep(self, jail: Jail, *, expiry_seconds: float) -> Generator[int, None, int]:
         """Remove the partials below a jail's root to which nothing was added for a time; gives how many.
 
-        A clock that was wrong does not keep one forever: what is dated in the future is dated now. What cannot be seen or
-        removed is passed over. Yields now and then.
+        A clock that was wrong does not keep one forever: what is dated in the future is dated now. What cannot be seen
+        or removed is passed over. Yields now and then.
         """
         removed = 0
         with suppress(FilesError):

@@ -43,8 +43,8 @@ def receive(
     """Store the file that a call sends. Raises what `Upload.steps` raises.
 
     A small file costs one turn in a thread, or less: those that wait share one. Of a large one two batches are in
-    memory: one is taken, as large as it gets up to a bound, while the other is written. When the call breaks off, what has come is written before it is
-    let go.
+    memory: one is taken, as large as it gets up to a bound, while the other is written. When the call breaks off, what
+    has come is written before it is let go.
     """
     args = call.args
     if args.offset <= SMALL_BYTES:  # what was kept is to be read again

@@ -1,8 +1,8 @@
 """How many bytes may be below a folder, those that are still on their way among them.
 
 What is there is measured by going through the tree, now and then; in between, what uploads add is added. Nothing is
-subtracted: before somebody is refused, the tree is measured again, if it may have less by now. So what is wrong is wrong
-on the safe side, however many calls add and remove at the same time.
+subtracted: before somebody is refused, the tree is measured again, if it may have less by now. So what is wrong is
+wrong on the safe side, however many calls add and remove at the same time.
 """
 
 from __future__ import annotations

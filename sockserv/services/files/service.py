@@ -51,10 +51,11 @@ class Listed:
 class Files(Service):
     """Stores and sends files, for each identity those of its folder. Making one touches nothing.
 
-    Relative roots of grants count from the directory `root`, which is made when it is used first. `grant_of` says
-    what an identity was given. `quota_bytes` is how much may be in the folder of anybody but the owner, and
-    `rate_bytes_per_second` how fast each of them may send and receive; None for no bound. What is left of a broken upload
-    goes after `partial_expiry_seconds`, when `sweep` is called. `seconds` never goes back, `now_ns` is the time of day.
+    Relative roots of grants count from the directory `root`, which is made when it is used first. `grant_of` says what
+    an identity was given. `quota_bytes` is how much may be in the folder of anybody but the owner, and
+    `rate_bytes_per_second` how fast each of them may send and receive; None for no bound. What is left of a broken
+    upload goes after `partial_expiry_seconds`, when `sweep` is called. `seconds` never goes back, `now_ns` is the time
+    of day.
     """
 
     def __init__(
@@ -78,7 +79,10 @@ class Files(Service):
         )
 
     async def sweep(self, in_thread: InThread) -> int:
-        """Remove what is left of broken uploads that nobody has gone on with; gives how many. To be called now and then."""
+        """Remove what is left of broken uploads that nobody has gone on with; gives how many.
+
+        To be called now and then.
+        """
         return await run_all(
             in_thread, self._store.sweep(expiry_seconds=self._partial_expiry_seconds)
         )

@@ -1,7 +1,7 @@
 """Blocking work that is done step by step: a generator, each of whose steps runs in some thread.
 
-So a caller that goes away is noticed between two steps, nobody holds a thread while waiting for a slow network, and what
-the generator has open is closed by its own `with` blocks, after its last step and never under it.
+So a caller that goes away is noticed between two steps, nobody holds a thread while waiting for a slow network, and
+what the generator has open is closed by its own `with` blocks, after its last step and never under it.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Storing a file: beside its name first, checked against the sender's digest, on the disk, and then under its name.
 
-At no time does anybody see a part of it under its name, whatever happens: the new file takes the name in one step, after
-the disk has it. When the caller hears that it is stored, the disk has the name, too.
+At no time does anybody see a part of it under its name, whatever happens: the new file takes the name in one step,
+after the disk has it. When the caller hears that it is stored, the disk has the name, too.
 """
 
 from __future__ import annotations

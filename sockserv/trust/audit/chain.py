@@ -1,8 +1,8 @@
 """One line of the log, as bytes: a record, and the hash that ties it to the record before.
 
 A line is a JSON object whose last member is `hash`. That is the SHA-256, in hexadecimal, of the line as it would be
-without that member; the hash of the line before, `prev`, is in it. So no line can be changed, put in, taken out or moved
-without the hash of every later line being another, and any `sha256sum` can check it.
+without that member; the hash of the line before, `prev`, is in it. So no line can be changed, put in, taken out or
+moved without the hash of every later line being another, and any `sha256sum` can check it.
 """
 
 from __future__ import annotations

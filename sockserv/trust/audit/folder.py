@@ -1,7 +1,7 @@
 """Where the log is: a folder of numbered files, the later one going on where the earlier one ends, and `head`.
 
-`head` holds the number and the hash of the last record. It is written when that record is on the disk, so it may be behind the
-files after a crash, and is never before them: if it is, somebody has taken away the end.
+`head` holds the number and the hash of the last record. It is written when that record is on the disk, so it may be
+behind the files after a crash, and is never before them: if it is, somebody has taken away the end.
 """
 
 from __future__ import annotations

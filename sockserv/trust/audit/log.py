@@ -1,7 +1,7 @@
 """The log as the reactor sees it: records go into a queue, batches of them to the writer in its thread.
 
-One batch is on its way at a time, and what comes meanwhile makes up the next one: so one wait for the disk serves all calls
-that wait for it, and the order of the records is that in which they came.
+One batch is on its way at a time, and what comes meanwhile makes up the next one: so one wait for the disk serves all
+calls that wait for it, and the order of the records is that in which they came.
 """
 
 from __future__ import annotations
@@ -58,7 +58,8 @@ class AuditLog:
     """An `AuditSink` that keeps a log on the disk.
 
     `in_thread` calls a function in a thread, always in the same one or at least never two at a time. At most
-    `max_waiting_records` wait to be written, some kilobytes each, half of them records that nobody waits for; nobody waits longer than `timeout_seconds`.
+    `max_waiting_records` wait to be written, some kilobytes each, half of them records that nobody waits for; nobody
+    waits longer than `timeout_seconds`.
     """
 
     _log = Logger()

@@ -17,9 +17,9 @@ __all__ = ["OneThread"]
 class OneThread:
     """Calls functions in a thread of its own, in the order of their coming.
 
-    The reactor's pool will not do: when all its threads wait for something, so would every record, and who waits for that;
-    and so would everybody who is to be revoked. The thread begins with the first call. It holds no process up that wants to
-    end.
+    The reactor's pool will not do: when all its threads wait for something, so would every record, and who waits for
+    that; and so would everybody who is to be revoked. The thread begins with the first call. It holds no process up
+    that wants to end.
     """
 
     def __init__(self, reactor: IReactorFromThreads, *, name: str = "sockserv") -> None:

@@ -1,7 +1,8 @@
 """Looking a log over: whether each line is as it was written, and where its writer put it.
 
-What this can show: a line that was changed, put in, taken out or moved, and an end that was taken away, as long as whoever
-did that has not written everything after it anew, `head` included. Against that helps a hash that is noted elsewhere.
+What this can show: a line that was changed, put in, taken out or moved, and an end that was taken away, as long as
+whoever did that has not written everything after it anew, `head` included. Against that helps a hash that is noted
+elsewhere.
 """
 
 from __future__ import annotations

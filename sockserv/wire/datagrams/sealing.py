@@ -50,7 +50,9 @@ def _right_size(instance: object, attribute: attrs.Attribute[bytes], value: byte
 
 @attrs.frozen(kw_only=True)
 class SessionKeys:
-    """What both ends of a session know, and nobody else. A second session with the same keys would use nonces again: it must not be.
+    """What both ends of a session know, and nobody else.
+
+    A second session with the same keys would use nonces again: it must not be.
 
     `session_id` names the session (8 bytes, in the clear on each datagram); `client_key` seals what the client sends,
     `server_key` what the server sends (32 bytes each). Without keys nothing is sealed, which is for loopback alone:

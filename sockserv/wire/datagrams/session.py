@@ -1,8 +1,8 @@
 """One session between a client and a server: messages in, datagrams out, and the other way round.
 
-The user hands over what arrived (`receive_datagram`), says what to send (`send`), lets time pass (`handle_timeout` when
-`next_timeout` has come), and after each of these moves what `data_to_send` gives. Times are seconds of any clock that does not
-go back; addresses are whatever compares equal for one place.
+The user hands over what arrived (`receive_datagram`), says what to send (`send`), lets time pass (`handle_timeout`
+when `next_timeout` has come), and after each of these moves what `data_to_send` gives. Times are seconds of any clock
+that does not go back; addresses are whatever compares equal for one place.
 
 Invariants:
 

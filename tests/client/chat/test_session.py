@@ -125,7 +125,8 @@ class TestOneConnection:
         for number in range(count):
             result(hub, alice._session.say("@bob", str(number)))
             result(hub, alice.say("before his time"))
-        session, heard = Session(), []
+        session = Session()
+        heard: list[str] = []
         place, room = session.place("@alice"), session.place("lobby")
         place.messages()
         room.messages()

@@ -1,6 +1,7 @@
 """The streams of a child: ends of pipes, or a terminal's, which the reactor watches only while somebody waits.
 
-What is not asked for is not read. So a child that nobody reads waits when its pipe is full, and nothing of it is held here.
+What is not asked for is not read. So a child that nobody reads waits when its pipe is full, and nothing of it is held
+here.
 """
 
 from __future__ import annotations
@@ -49,7 +50,8 @@ class DescriptorSource:
         """The next bytes; see `Source`. Cancelling loses nothing."""
         assert self._waiting is None, "two may not read at the same time"
         if self._may_try:
-            # What a short job has written, and its end, are there at once. But a long one waits for its turn every time.
+            # What a short job has written, and its end, are there at once. But a long one waits for its turn every
+            # time.
             self._may_try = False
             data = self._read_now()
             if data is not None:

@@ -26,8 +26,8 @@ _RETRY_SECONDS: Final = 0.05
 class Link:
     """One end of a pair of sockets, which does not block and is closed here.
 
-    `on_message` is called with each message, and `on_lost` once, when the other end is gone or this one was closed. `reactor`
-    offers `IReactorFDSet` and `IReactorTime`.
+    `on_message` is called with each message, and `on_lost` once, when the other end is gone or this one was closed.
+    `reactor` offers `IReactorFDSet` and `IReactorTime`.
     """
 
     def __init__(
@@ -111,7 +111,8 @@ class Link:
             except OSError as error:
                 if error.errno != errno.ETOOMANYREFS:
                     return  # the other end is gone, which is noticed by reading, after all that it has said before
-                # So many descriptors of this account are under way that no more may be; and nobody tells when they are not.
+                # So many descriptors of this account are under way that no more may be; and nobody tells when they are
+                # not.
                 self._is_writing = True
                 self._reactor.callLater(_RETRY_SECONDS, self.doWrite)
                 return

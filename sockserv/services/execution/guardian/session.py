@@ -44,7 +44,8 @@ class _Tree:
 class GuardianSession:
     """All that goes on with one guardian, `process`.
 
-    `on_lost` is called once, when it has ended without being asked to. `reactor` offers `IReactorFDSet` and `IReactorTime`.
+    `on_lost` is called once, when it has ended without being asked to. `reactor` offers `IReactorFDSet` and
+    `IReactorTime`.
     """
 
     def __init__(

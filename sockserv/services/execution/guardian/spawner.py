@@ -43,9 +43,9 @@ class _Request:
 class GuardianSpawner:
     """See `Spawner`. Making one starts nothing.
 
-    `reactor` offers `IReactorFDSet` and `IReactorTime`. `open_files` is how many files a program may have open where it has no
-    limit of its own; None for as many as this process may at this moment, so a daemon that is going to raise that makes this
-    before. `start_guardian` is for tests.
+    `reactor` offers `IReactorFDSet` and `IReactorTime`. `open_files` is how many files a program may have open where
+    it has no limit of its own; None for as many as this process may at this moment, so a daemon that is going to raise
+    that makes this before. `start_guardian` is for tests.
     """
 
     _log = Logger()
