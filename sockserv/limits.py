@@ -87,10 +87,7 @@ class Limits:
     """How long running calls may take to end when the server stops."""
 
     def __attrs_post_init__(self) -> None:
-        for field in attrs.fields(Limits):
-            value = getattr(self, field.name)
-            if value <= 0:
-                raise ValueError(f"{field.name} is {value}: it must be greater than 0")
+        _check_positive(self)
         if self.max_login_header_bytes < _MIN_HEADER_BYTES:
             raise ValueError(
                 f"max_login_header_bytes is {self.max_login_header_bytes}: it must be at least "
@@ -132,10 +129,7 @@ class ExecutionLimits:
     """
 
     def __attrs_post_init__(self) -> None:
-        for field in attrs.fields(ExecutionLimits):
-            value = getattr(self, field.name)
-            if value is not None and value <= 0:
-                raise ValueError(f"{field.name} is {value}: it must be greater than 0")
+        _check_positive(self, or_none=True)
 
 
 @attrs.frozen(kw_only=True)
@@ -173,10 +167,7 @@ class KeptLimits:
     """How long any may run."""
 
     def __attrs_post_init__(self) -> None:
-        for field in attrs.fields(KeptLimits):
-            value = getattr(self, field.name)
-            if value is not None and value <= 0:
-                raise ValueError(f"{field.name} is {value}: it must be greater than 0")
+        _check_positive(self, or_none=True)
 
 
 @attrs.frozen(kw_only=True)
@@ -212,10 +203,7 @@ class DatagramLimits:
     """After so long without a datagram the session ends."""
 
     def __attrs_post_init__(self) -> None:
-        for field in attrs.fields(DatagramLimits):
-            value = getattr(self, field.name)
-            if value <= 0:
-                raise ValueError(f"{field.name} is {value}: it must be greater than 0")
+        _check_positive(self)
 
 
 @attrs.frozen(kw_only=True)
@@ -252,3 +240,14 @@ class ChatLimits:
 
     history_seconds: float = 90 * 86_400.0
     """How long they are kept, and how long mail waits for somebody."""
+
+    def __attrs_post_init__(self) -> None:
+        _check_positive(self)
+
+
+def _check_positive(limits: attrs.AttrsInstance, *, or_none: bool = False) -> None:
+    """Raises `ValueError` for a bound that nothing could keep to; with `or_none`, None is no bound."""
+    for field in attrs.fields(type(limits)):
+        value = getattr(limits, field.name)
+        if not (or_none and value is None) and value <= 0:
+            raise ValueError(f"{field.name} is {value}: it must be greater than 0")

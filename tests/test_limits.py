@@ -8,7 +8,7 @@ from typing import Any
 import attrs
 import pytest
 
-from sockserv.limits import DatagramLimits, ExecutionLimits, KeptLimits, Limits
+from sockserv.limits import ChatLimits, DatagramLimits, ExecutionLimits, KeptLimits, Limits
 from sockserv.wire.messages import MIN_HEADER_BYTES
 
 NAMES = [field.name for field in attrs.fields(Limits)]
@@ -30,6 +30,13 @@ def test_a_limit_of_datagrams(name: str) -> None:
     assert getattr(DatagramLimits(**{name: 1}), name) == 1
     with pytest.raises(ValueError, match=f"{name} is 0: it must be greater than 0"):
         DatagramLimits(**{name: 0})
+
+
+@pytest.mark.parametrize("name", [field.name for field in attrs.fields(ChatLimits)])
+def test_a_limit_of_chats(name: str) -> None:
+    assert getattr(ChatLimits(**{name: 1}), name) == 1
+    with pytest.raises(ValueError, match=f"{name} is 0: it must be greater than 0"):
+        ChatLimits(**{name: 0})
 
 
 @pytest.mark.parametrize("name", sorted({*NAMES} - {"max_header_bytes", "max_login_header_bytes"}))
