@@ -8,9 +8,7 @@ from __future__ import annotations
 
 import codecs
 import hashlib
-import json
 import re
-import struct
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import suppress
 from typing import Final
@@ -19,6 +17,7 @@ import attrs
 from twisted.internet.defer import Deferred
 
 from sockserv.classic.conversation import Conversation, Hangup, Silence
+from sockserv.classic.headers import INT, framed
 from sockserv.classic.inside import Connect
 from sockserv.classic.spool import Spool
 from sockserv.client import Client
@@ -49,8 +48,6 @@ _MAX_ARGUMENT_CHARACTERS: Final = 8 * 1024
 
 _HTTP: Final = re.compile(rb"(CONNECT|DELETE|GET|HEAD|OPTIONS|PATCH|POST|PUT|TRACE) ")
 """How requests of browsers begin."""
-
-_INT: Final = struct.Struct("<i")
 
 
 @attrs.frozen
@@ -84,7 +81,7 @@ class Answer:
 
 async def low_heading(answer: Answer) -> bytes:
     """The size alone."""
-    return _INT.pack(answer.size)
+    return INT.pack(answer.size)
 
 
 async def json_heading(answer: Answer) -> bytes:
@@ -92,9 +89,7 @@ async def json_heading(answer: Answer) -> bytes:
     digest = hashlib.md5(usedforsecurity=False)
     async for piece in answer.pieces():
         digest.update(piece)
-    header = {"filename": "output", "md5": digest.hexdigest(), "total_size": answer.size}
-    encoded = json.dumps(header).encode()
-    return _INT.pack(len(encoded)) + encoded
+    return framed({"filename": "output", "md5": digest.hexdigest(), "total_size": answer.size})
 
 
 @attrs.frozen(kw_only=True)

@@ -5,20 +5,20 @@ And the other way round, `get`.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
-from typing import Any, Final
+from typing import Final
 
 import attrs
 import msgspec
 from twisted.logger import Logger
 
 from sockserv.classic.conversation import Conversation, Hangup
+from sockserv.classic.headers import INT, framed
 from sockserv.classic.inside import Connect
 from sockserv.client import Client
 from sockserv.errors import CallError, GoodbyeCode, ProtocolError, SockservError
 from sockserv.files.errors import RefusedName
-from sockserv.wire.framing import FramePart, FrameReader, Prefix
+from sockserv.wire.framing import FramePart, FrameReader
 
 __all__ = ["MAX_HEADER_BYTES", "Uploads"]
 
@@ -26,8 +26,6 @@ MAX_HEADER_BYTES: Final = 64 * 1024
 _MAX_FILE_BYTES: Final = 2**53 - 1
 _SILENCE_SECONDS: Final = 60.0
 """So long may pass in the middle of a header, or of a file."""
-
-_INT: Final = Prefix("<i")
 
 
 class _Request(msgspec.Struct):
@@ -119,7 +117,7 @@ async def _get(request: _Request, conversation: Conversation, client: Client) ->
             stream, piece = taken
             if not begun:
                 begun = True
-                await conversation.send(_framed(header))
+                await conversation.send(framed(header))
             if not stream:
                 await conversation.send(piece)
         await call.result()
@@ -139,13 +137,8 @@ def _bare(name: str) -> str:
     return name
 
 
-def _framed(header: dict[str, Any]) -> bytes:
-    encoded = json.dumps(header).encode()
-    return _INT.pack(len(encoded)) + encoded
-
-
 def _refusal(why: str) -> bytes:
-    return _framed({"error": why, "filesize": 0})
+    return framed({"error": why, "filesize": 0})
 
 
 def _decode(header: bytes) -> _Request:
@@ -164,7 +157,7 @@ class _Requests:
             _decode,
             max_header_bytes=MAX_HEADER_BYTES,
             max_body_bytes=_MAX_FILE_BYTES,
-            prefix=_INT,
+            prefix=INT,
         )
         self._parts: Iterator[FramePart[_Request]] = iter(())
         self.left = 0
