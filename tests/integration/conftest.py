@@ -18,6 +18,7 @@ from sockserv.state import RunningDaemon, StateDirectory
 
 if TYPE_CHECKING:
     from tests.integration.raw_client import WatchedDaemon
+    from tests.integration.terminals import Account, Terminal
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 TWISTD = Path(sys.executable).with_name("twistd")
@@ -111,6 +112,22 @@ def twistd(tmp_path: Path, environ: dict[str, str]) -> Iterator[Callable[..., Tw
 def state(tmp_path: Path) -> Path:
     """Where a daemon's state directory will be."""
     return tmp_path / "state"
+
+
+@pytest.fixture
+def terminal() -> Iterator[Callable[..., Terminal]]:
+    """Opens a terminal in which somebody types `sockserv` with these arguments; what still runs there is killed."""
+    from tests.integration.terminals import Terminal  # which is made of what is here
+
+    opened: list[Terminal] = []
+
+    def start(account: Account, *arguments: str, size: tuple[int, int] = (100, 30)) -> Terminal:
+        opened.append(Terminal(account, *arguments, size=size))
+        return opened[-1]
+
+    yield start
+    for one in opened:
+        one.close()
 
 
 @pytest.fixture

@@ -13,8 +13,8 @@ from pathlib import Path
 import pytest
 
 from tests.integration.conftest import ANY_PORT, DEADLINE_SECONDS, ROOT, Twistd
+from tests.integration.terminals import Terminal
 from tests.integration.test_cli import Daemon, environment, finish
-from tests.integration.test_exec_commands import Screen
 
 
 @pytest.fixture(scope="module")
@@ -114,11 +114,11 @@ class TestPipes:
 
 
 class TestTerminal:
-    def test_two_people(self, daemon: Daemon) -> None:
+    def test_two_people(self, daemon: Daemon, terminal: Callable[..., Terminal]) -> None:
         url = invite(daemon, "bob")
-        owner = Screen.start(daemon, "chat", "two")
+        owner = terminal(daemon, "chat", "two")
         owner.wait_for("you are in two as owner")
-        bob = Screen.start(daemon, "chat", "two", "--server", url, size=(40, 10))
+        bob = terminal(daemon, "chat", "two", "--server", url, size=(40, 10))
         owner.wait_for("bob is here")
         owner.type("hello 中文\r")
         bob.wait_for("hello 中文")
@@ -133,8 +133,10 @@ class TestTerminal:
         assert owner.end() == 0
         assert b"typed" not in daemon.run("chat", "--history", "5", "two").stdout
 
-    def test_several_rows_are_pasted(self, daemon: Daemon) -> None:
-        screen = Screen.start(daemon, "chat", "paste")
+    def test_several_rows_are_pasted(
+        self, daemon: Daemon, terminal: Callable[..., Terminal]
+    ) -> None:
+        screen = terminal(daemon, "chat", "paste")
         screen.wait_for("you are in paste")
         screen.type("\x1b[200~one\n\ttwo\n\x1b[201~\r")
         screen.wait_for("│")
@@ -145,8 +147,10 @@ class TestTerminal:
         result = daemon.run("chat", "--history", "5", "paste", "--json")
         assert json.loads(result.stdout)["text"] == "one\n\ttwo\n"
 
-    def test_a_terminal_of_another_size(self, daemon: Daemon) -> None:
-        screen = Screen.start(daemon, "chat", "sizes")
+    def test_a_terminal_of_another_size(
+        self, daemon: Daemon, terminal: Callable[..., Terminal]
+    ) -> None:
+        screen = terminal(daemon, "chat", "sizes")
         screen.wait_for("you are in sizes")
         screen.resize(30, 5)
         send(daemon, "sizes", "x" * 60)
@@ -156,17 +160,19 @@ class TestTerminal:
         assert screen.end() == 0
 
     @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP, signal.SIGINT], ids=str)
-    def test_it_is_restored_when_we_are_ended(self, daemon: Daemon, number: signal.Signals) -> None:
-        screen = Screen.start(daemon, "chat", "ended")
+    def test_it_is_restored_when_we_are_ended(
+        self, daemon: Daemon, number: signal.Signals, terminal: Callable[..., Terminal]
+    ) -> None:
+        screen = terminal(daemon, "chat", "ended")
         screen.wait_for("you are in ended")
         screen.process.send_signal(number)
         assert screen.end() == -number
 
     def test_a_daemon_that_is_killed_in_mid_talk(
-        self, twistd: Callable[..., Twistd], state: Path
+        self, twistd: Callable[..., Twistd], state: Path, terminal: Callable[..., Terminal]
     ) -> None:
         first = Daemon(twistd("--listen", ANY_PORT, "--state", str(state)), state)
-        screen = Screen.start(first, "chat")
+        screen = terminal(first, "chat")
         screen.wait_for("you are in lobby")
         first.twistd.process.kill()
         first.twistd.wait()

@@ -38,6 +38,7 @@ class Daemon:
     def __init__(self, twistd: Twistd, state: Path) -> None:
         self.twistd = twistd
         self.state = state
+        self.environ = environment(SOCKSERV_STATE=str(state))
         (self.url,) = twistd.wait_until_listening(state).listening
 
     def run(
@@ -53,7 +54,7 @@ class Daemon:
             settings["input"] = input
         result = subprocess.run(
             [*SOCKSERV, *arguments],
-            env=environ or environment(SOCKSERV_STATE=str(self.state)),
+            env=environ or self.environ,
             timeout=DEADLINE_SECONDS,
             check=False,
             **settings,
@@ -68,7 +69,7 @@ class Daemon:
         pipes = dict.fromkeys(("stdin", "stdout", "stderr"), subprocess.PIPE)
         process = subprocess.Popen(
             ["sh", "-c", f'{shell}\nexec "$@"', "sh", *SOCKSERV, *arguments],
-            env=environment(SOCKSERV_STATE=str(self.state)),
+            env=self.environ,
             **(pipes | settings),
         )
         return cast("subprocess.Popen[bytes]", process)

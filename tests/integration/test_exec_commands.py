@@ -2,25 +2,19 @@
 
 from __future__ import annotations
 
-import fcntl
 import json
 import os
-import pty
-import select
 import signal
-import struct
 import subprocess
-import sys
-import termios
 import time
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from pathlib import Path
 
-import attrs
 import pytest
 
 from tests.integration.conftest import ANY_PORT, DEADLINE_SECONDS, Twistd, until
+from tests.integration.terminals import Terminal
 from tests.integration.test_cli import (
     MIB,
     SOCKSERV,
@@ -329,70 +323,9 @@ class TestJobs:
         assert b"connection refused" in result.stderr
 
 
-@attrs.define
-class Screen:
-    """A terminal with a command in it; `shown` is all that it was told to show."""
-
-    process: subprocess.Popen[bytes]
-    master: int
-    slave: int
-    shown: bytes = b""
-
-    @classmethod
-    def start(cls, daemon: Daemon, *arguments: str, size: tuple[int, int] = (100, 30)) -> Screen:
-        master, slave = pty.openpty()
-        screen = cls.__new__(cls)
-        columns, rows = size
-        fcntl.ioctl(master, termios.TIOCSWINSZ, struct.pack("HHHH", rows, columns, 0, 0))
-        # A session of its own, whose terminal this becomes: so that it gets the signals of one.
-        take_terminal = (
-            "import fcntl, os, sys, termios; fcntl.ioctl(0, termios.TIOCSCTTY, 0); "
-            "os.execv(sys.argv[1], sys.argv[1:])"
-        )
-        process = subprocess.Popen(
-            [sys.executable, "-c", take_terminal, *SOCKSERV, *arguments],
-            env=environment(SOCKSERV_STATE=str(daemon.state), TERM="vt220"),
-            stdin=slave,
-            stdout=slave,
-            stderr=slave,
-            start_new_session=True,
-        )
-        screen.__init__(process, master, slave)  # type: ignore[misc]
-        return screen
-
-    def type(self, keys: str) -> None:
-        os.write(self.master, keys.encode())
-
-    def resize(self, columns: int, rows: int) -> None:
-        fcntl.ioctl(self.master, termios.TIOCSWINSZ, struct.pack("HHHH", rows, columns, 0, 0))
-
-    def wait_for(self, text: str) -> None:
-        """Until the terminal shows this; what was before it is forgotten."""
-        deadline = time.monotonic() + DEADLINE_SECONDS
-        while text.encode() not in self.shown:
-            left = deadline - time.monotonic()
-            assert left > 0, (text, self.shown)
-            if select.select([self.master], [], [], left)[0]:
-                self.shown += os.read(self.master, 65_536)
-        self.shown = self.shown.partition(text.encode())[2]
-
-    @property
-    def shows_keys(self) -> bool:
-        """Whether it is as a shell has it, and not raw."""
-        return bool(termios.tcgetattr(self.slave)[3] & termios.ECHO)
-
-    def end(self) -> int:
-        """Wait for the end; how it has ended."""
-        status = self.process.wait(DEADLINE_SECONDS)
-        assert self.shows_keys
-        os.close(self.slave)
-        os.close(self.master)
-        return status
-
-
 class TestTerminal:
-    def test_a_shell(self, daemon: Daemon) -> None:
-        screen = Screen.start(daemon, "shell", "--env", "PS1=ready:")
+    def test_a_shell(self, daemon: Daemon, terminal: Callable[..., Terminal]) -> None:
+        screen = terminal(daemon, "shell", "--env", "PS1=ready:")
         screen.type("PS1=; echo $((40 + 2)) $TERM; stty size; tty\r")
         screen.wait_for("42 vt220\r\n30 100\r\n/dev/")
         assert not screen.shows_keys
@@ -407,8 +340,8 @@ class TestTerminal:
         screen.type("exit 7\r")
         assert screen.end() == 7
 
-    def test_the_way_out(self, daemon: Daemon) -> None:
-        screen = Screen.start(daemon, "exec", "--pty", "--", "sh", "-c", "echo go; cat")
+    def test_the_way_out(self, daemon: Daemon, terminal: Callable[..., Terminal]) -> None:
+        screen = terminal(daemon, "exec", "--pty", "--", "sh", "-c", "echo go; cat")
         screen.wait_for("go")
         screen.type("a~.\r~.")
         screen.wait_for("sockserv: lost(")
@@ -418,30 +351,32 @@ class TestTerminal:
         "numbers", [[signal.SIGTERM], [signal.SIGHUP], [signal.SIGTERM] * 2], ids=str
     )
     def test_it_is_restored_when_we_are_ended(
-        self, daemon: Daemon, numbers: list[signal.Signals]
+        self, daemon: Daemon, numbers: list[signal.Signals], terminal: Callable[..., Terminal]
     ) -> None:
-        screen = Screen.start(daemon, "exec", "--pty", "--", "sh", "-c", "echo go; cat")
+        screen = terminal(daemon, "exec", "--pty", "--", "sh", "-c", "echo go; cat")
         screen.wait_for("go")
         assert not screen.shows_keys
         for number in numbers:
             screen.process.send_signal(number)
         assert screen.end() == -numbers[0]
 
-    def test_the_daemon_is_killed(self, own_daemon: Daemon) -> None:
-        screen = Screen.start(own_daemon, "exec", "--pty", "--", "sh", "-c", "echo go; cat")
+    def test_the_daemon_is_killed(
+        self, own_daemon: Daemon, terminal: Callable[..., Terminal]
+    ) -> None:
+        screen = terminal(own_daemon, "exec", "--pty", "--", "sh", "-c", "echo go; cat")
         screen.wait_for("go")
         own_daemon.twistd.process.kill()
         screen.wait_for("lost(")
         assert screen.end() == 255
 
-    def test_a_kept_shell(self, daemon: Daemon) -> None:
-        screen = Screen.start(daemon, "exec", "--keep", "--pty", "--job", "t", "--", "sh")
+    def test_a_kept_shell(self, daemon: Daemon, terminal: Callable[..., Terminal]) -> None:
+        screen = terminal(daemon, "exec", "--keep", "--pty", "--job", "t", "--", "sh")
         screen.type("PS1=; there=42; echo st''arted\r")
         screen.wait_for("started")
         screen.type("\r~.")
         screen.wait_for("sockserv attach --stdin t")
         assert screen.end() == 255
-        screen = Screen.start(daemon, "attach", "--stdin", "--new", "t", size=(90, 25))
+        screen = terminal(daemon, "attach", "--stdin", "--new", "t", size=(90, 25))
         screen.type("echo again $there; stty size\r")
         screen.wait_for("again 42\r\n25 90\r\n")
         screen.type("exit 3\r")

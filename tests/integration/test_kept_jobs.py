@@ -78,7 +78,7 @@ def invited(tmp_path: Path, owner: Account) -> Callable[..., Account]:
         url = owner.run("invite", name, *permissions).stdout.strip()
         account = Account(tmp_path / name, tmp_path / f"{name} has no daemon")
         account.succeed("login", "--name", "lab", input=url)
-        account._environ["SOCKSERV_SERVER"] = "lab"
+        account.environ["SOCKSERV_SERVER"] = "lab"
         return account
 
     return invite

@@ -3,13 +3,10 @@
 from __future__ import annotations
 
 import json
-import os
-import pty
 import re
 import signal
 import subprocess
-import termios
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
@@ -24,10 +21,11 @@ from sockserv.tls import own
 from sockserv.tls.certificates import as_pem, make_certificate, make_key, pin_of_key
 from sockserv.urls import ServerUrl
 from tests.integration.conftest import ANY_PORT, DEADLINE_SECONDS, Twistd, until
+from tests.integration.terminals import Terminal
 from tests.integration.test_cli import SOCKSERV, environment
 from tests.test_atomic import files_of_at_most
 
-QUESTION: Final = b"Invitation (it is not shown): "
+QUESTION: Final = "Invitation (it is not shown): "
 
 
 class Account:
@@ -35,13 +33,13 @@ class Account:
 
     def __init__(self, config: Path, state: Path) -> None:
         self.profiles = Profiles(config / "servers")
-        self._environ = environment(SOCKSERV_CONFIG=str(config), SOCKSERV_STATE=str(state))
+        self.environ = environment(SOCKSERV_CONFIG=str(config), SOCKSERV_STATE=str(state))
 
     def run(self, *arguments: str, input: str = "") -> subprocess.CompletedProcess[str]:
         """The result of `sockserv` with these arguments."""
         return subprocess.run(
             [*SOCKSERV, *arguments],
-            env=self._environ,
+            env=self.environ,
             # Without a terminal, whoever runs the tests at one.
             start_new_session=True,
             input=input,
@@ -61,69 +59,11 @@ class Account:
         """`sockserv` with these arguments, running, with pipes for its output and errors."""
         return subprocess.Popen(
             [*SOCKSERV, *arguments],
-            env=self._environ,
+            env=self.environ,
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
         )
-
-    def start_on(self, terminal: int, *arguments: str) -> subprocess.Popen[bytes]:
-        """`sockserv` with a terminal of its own for all its streams."""
-
-        def become_its_leader() -> None:
-            os.setsid()
-            os.close(os.open(os.ttyname(terminal), os.O_RDWR))
-
-        return subprocess.Popen(
-            [*SOCKSERV, *arguments],
-            env=self._environ,
-            stdin=terminal,
-            stdout=terminal,
-            stderr=terminal,
-            preexec_fn=become_its_leader,
-        )
-
-
-class Screen:
-    """A terminal, with what is on it so far."""
-
-    def __init__(self) -> None:
-        self._user, self.terminal = pty.openpty()
-        os.set_blocking(self._user, False)
-        self._shown = b""
-
-    @property
-    def shown(self) -> bytes:
-        """All that was shown."""
-        try:
-            while piece := os.read(self._user, 65_536):
-                self._shown += piece
-        except BlockingIOError:
-            pass
-        return self._shown
-
-    def has_echo(self) -> bool:
-        """Whether what is typed is shown."""
-        return bool(termios.tcgetattr(self.terminal)[3] & termios.ECHO)
-
-    def show_what_is_typed(self) -> None:
-        attributes = termios.tcgetattr(self.terminal)
-        attributes[3] |= termios.ECHO
-        termios.tcsetattr(self.terminal, termios.TCSANOW, attributes)
-
-    def type(self, text: bytes) -> None:
-        os.write(self._user, text)
-
-    def close(self) -> None:
-        os.close(self._user)
-        os.close(self.terminal)
-
-
-@pytest.fixture
-def screen() -> Iterator[Screen]:
-    screen = Screen()
-    yield screen
-    screen.close()
 
 
 @pytest.fixture
@@ -155,53 +95,53 @@ def tls_daemon(twistd: Callable[..., Twistd], state: Path) -> Twistd:
 
 
 class TestTheQuestion:
-    def test_it_is_answered(self, alice: Account, screen: Screen, url: str) -> None:
-        process = alice.start_on(screen.terminal, "login", "--name", "lab1")
-        until(lambda: QUESTION in screen.shown)
-        assert not screen.has_echo()
+    def test_it_is_answered(
+        self, alice: Account, terminal: Callable[..., Terminal], url: str
+    ) -> None:
+        screen = terminal(alice, "login", "--name", "lab1")
+        screen.wait_for(QUESTION)
+        assert not screen.shows_keys
         screen.type(f"{url}\n".encode())
-        assert process.wait(DEADLINE_SECONDS) == 0
-        assert screen.has_echo()
+        assert screen.end() == 0
         assert b"lab1 is tcp://127.0.0.1:" in screen.shown
-        assert url.rpartition("=")[2].encode() not in screen.shown
+        assert url.rpartition("=")[2].encode() not in screen.everything
         assert alice.succeed("--server", "lab1", "echo", "hi") == "hi\n"
 
     @pytest.mark.parametrize(
         ("typed", "status"), [(b"\x03", -signal.SIGINT), (b"\x04", 2), (b"\n", 2), (b"\xff\n", 2)]
     )
-    def test_it_is_not(self, alice: Account, screen: Screen, typed: bytes, status: int) -> None:
-        process = alice.start_on(screen.terminal, "login", "--name", "lab1")
-        until(lambda: QUESTION in screen.shown)
+    def test_it_is_not(
+        self, alice: Account, terminal: Callable[..., Terminal], typed: bytes, status: int
+    ) -> None:
+        screen = terminal(alice, "login", "--name", "lab1")
+        screen.wait_for(QUESTION)
         screen.type(typed)
-        assert process.wait(DEADLINE_SECONDS) == status
-        assert screen.has_echo()
-        assert b"Traceback" not in screen.shown
+        assert screen.end() == status
+        assert b"Traceback" not in screen.everything
         assert alice.profiles.names() == []
 
     def test_it_is_not_shown_after_a_pause_either(
-        self, alice: Account, screen: Screen, url: str
+        self, alice: Account, terminal: Callable[..., Terminal], url: str
     ) -> None:
-        process = alice.start_on(screen.terminal, "login", "--name", "lab1")
-        until(lambda: QUESTION in screen.shown)
+        screen = terminal(alice, "login", "--name", "lab1")
+        screen.wait_for(QUESTION)
         # What a shell does at Ctrl-Z and `fg`.
-        process.send_signal(signal.SIGSTOP)
-        screen.show_what_is_typed()
-        process.send_signal(signal.SIGCONT)
-        until(lambda: screen.shown.count(QUESTION) == 2)
-        assert not screen.has_echo()
+        screen.process.send_signal(signal.SIGSTOP)
+        screen.show_keys()
+        screen.process.send_signal(signal.SIGCONT)
+        screen.wait_for(QUESTION)
+        assert not screen.shows_keys
         screen.type(f"{url}\n".encode())
-        assert process.wait(DEADLINE_SECONDS) == 0
-        assert screen.has_echo()
+        assert screen.end() == 0
 
     @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
     def test_a_signal_leaves_the_terminal_as_it_was(
-        self, alice: Account, screen: Screen, number: signal.Signals
+        self, alice: Account, terminal: Callable[..., Terminal], number: signal.Signals
     ) -> None:
-        process = alice.start_on(screen.terminal, "login")
-        until(lambda: QUESTION in screen.shown)
-        process.send_signal(number)
-        assert process.wait(DEADLINE_SECONDS) == -number
-        assert screen.has_echo()
+        screen = terminal(alice, "login")
+        screen.wait_for(QUESTION)
+        screen.process.send_signal(number)
+        assert screen.end() == -number
 
 
 class TestTheProfiles:
@@ -372,7 +312,11 @@ class TestLettingSomebodyIn:
 
 
 def test_a_password(
-    twistd: Callable[..., Twistd], state: Path, tmp_path: Path, owner: Account, screen: Screen
+    twistd: Callable[..., Twistd],
+    state: Path,
+    tmp_path: Path,
+    owner: Account,
+    terminal: Callable[..., Terminal],
 ) -> None:
     passwords = tmp_path / "passwords"
     passwords.write_text("al:guess me\n")
@@ -382,18 +326,15 @@ def test_a_password(
         identities.write("[al]\necho = true\npassword = true\n")
     until(lambda: owner.succeed("identities"))
 
-    def type_password(*command: str) -> int:
-        process = owner.start_on(screen.terminal, *command)
-        asked = screen.shown.count(b"Password of al")
-        until(lambda: screen.shown.count(b"Password of al") > asked)
-        screen.type(b"guess me\n")
-        return process.wait(DEADLINE_SECONDS)
-
-    assert type_password("login", url, "--name", "lab1", "--user", "al") == 0
-    assert b", as al\r\n" in screen.shown
-    assert type_password("--server", "lab1", "echo", "hello") == 0
-    assert b"hello\r\n" in screen.shown
-    assert b"guess me" not in screen.shown
+    screen = terminal(owner, "login", url, "--name", "lab1", "--user", "al")
+    for command, says in [((), ", as al\r\n"), (("echo", "hello"), "hello\r\n")]:
+        if command:
+            screen.start("--server", "lab1", *command)
+        screen.wait_for("Password of al")
+        screen.type("guess me\n")
+        assert screen.end() == 0
+        assert says.encode() in screen.shown
+    assert b"guess me" not in screen.everything
     nobody_to_ask = owner.run("--server", "lab1", "echo", "hello")
     assert nobody_to_ask.returncode == 2
     assert "there is no terminal to ask at: Password of al at lab1" in nobody_to_ask.stderr

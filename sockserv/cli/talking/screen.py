@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import sys
 from collections.abc import Callable, Iterable
-from contextlib import suppress
+from contextlib import AbstractContextManager, nullcontext, suppress
 from datetime import datetime
 from threading import Thread
 from typing import Any, Final, Protocol
@@ -23,7 +23,7 @@ from prompt_toolkit.document import Document
 from prompt_toolkit.enums import DEFAULT_BUFFER
 from prompt_toolkit.filters import has_focus
 from prompt_toolkit.formatted_text import FormattedText
-from prompt_toolkit.input import create_input
+from prompt_toolkit.input.vt100 import Vt100Input
 from prompt_toolkit.key_binding import KeyBindings, KeyPressEvent
 from prompt_toolkit.keys import Keys
 from prompt_toolkit.output.vt100 import Vt100_Output
@@ -94,6 +94,14 @@ class _Output(Vt100_Output):
     def get_rows_below_cursor_position(self) -> int:
         """One at least: the bar stands right below the line that is typed."""
         return 1
+
+
+class _Input(Vt100Input):
+    """A terminal that stays raw while lines are shown: Ctrl-D, Ctrl-C or Enter of that moment would be the terminal's."""
+
+    def cooked_mode(self) -> AbstractContextManager[None]:
+        """As it is: lines that are shown need no other."""
+        return nullcontext()
 
 
 class ThreadScreen:
@@ -220,7 +228,7 @@ class ThreadScreen:
         self._output = _Output(sys.stdout, self._now_size, term=self._type, enable_cpr=False)
         self._prompt = PromptSession(
             lambda: [("class:prompt", prompt_of(self._view, self._columns))],
-            input=create_input(sys.stdin),
+            input=_Input(sys.stdin),
             output=self._output,
             multiline=True,
             style=_STYLE,
