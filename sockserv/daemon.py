@@ -24,7 +24,7 @@ from twisted.python.failure import Failure
 
 from sockserv.errors import StateError
 from sockserv.listening import ListenError, Listeners, open_udp
-from sockserv.net.threads import pool_of
+from sockserv.net.threads import OneThread, pool_of
 from sockserv.server import Server
 from sockserv.server.chat_datagrams import ChatPort
 from sockserv.services import Service as CallService
@@ -49,7 +49,6 @@ from sockserv.state import (
     StateDirectory,
 )
 from sockserv.trust.audit.log import AuditLog, OnFailure
-from sockserv.trust.audit.thread import OneThread
 from sockserv.trust.audit.writer import AuditWriter
 from sockserv.trust.portal import identity_authenticator
 from sockserv.trust.store import IdentityStore, owner_entry

@@ -18,8 +18,8 @@ from zope.interface.verify import verifyObject
 
 from sockserv.daemon import Daemon, ListenError, make_service
 from sockserv.errors import StateError
+from sockserv.net.threads import OneThread
 from sockserv.settings import Settings, load
-from sockserv.trust.audit.thread import OneThread
 from sockserv.trust.edited_file import EditedFileError
 
 TCP = "tcp:7700:interface=127.0.0.1"

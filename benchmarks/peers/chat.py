@@ -12,11 +12,11 @@ from twisted.internet.interfaces import IReactorCore
 
 from benchmarks.peers.announce import BACKLOG, announce
 from sockserv.limits import ChatLimits, Limits
+from sockserv.net.threads import OneThread
 from sockserv.server import Server
 from sockserv.server.chat_datagrams import ChatPort
 from sockserv.services.chat import Chat
 from sockserv.trust import EVERYTHING, Identity, TokenAuthenticator, hash_token
-from sockserv.trust.audit.thread import OneThread
 
 
 def main(path: Path) -> None:

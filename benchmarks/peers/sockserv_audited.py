@@ -10,9 +10,9 @@ from twisted.internet import reactor
 from twisted.internet.interfaces import IReactorFromThreads, IReactorTime
 
 from benchmarks.peers.sockserv import main as serve
+from sockserv.net.threads import OneThread
 from sockserv.settings import AuditSettings
 from sockserv.trust.audit.log import AuditLog
-from sockserv.trust.audit.thread import OneThread
 from sockserv.trust.audit.writer import AuditWriter
 
 

@@ -1,14 +1,18 @@
-"""Threads for blocking work, from the pool of a reactor."""
+"""Threads for blocking work: those in the pool of a reactor, and one that does one thing after the other."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from queue import SimpleQueue
+from threading import Thread
 from typing import Any, TypeAlias
 
 from twisted.internet.defer import Deferred
+from twisted.internet.interfaces import IReactorFromThreads
 from twisted.internet.threads import deferToThreadPool
+from twisted.python.failure import Failure
 
-__all__ = ["InThread", "pool_of"]
+__all__ = ["InThread", "OneThread", "pool_of"]
 
 InThread: TypeAlias = Callable[..., Deferred[Any]]
 """Calls a function with arguments in a thread; the Deferred fires with what it returns or raises."""
@@ -21,3 +25,46 @@ def pool_of(reactor: Any) -> InThread:
         return deferToThreadPool(reactor, reactor.getThreadPool(), function, *args)
 
     return in_thread
+
+
+class OneThread:
+    """Calls functions in a thread of its own, in the order of their coming.
+
+    For what must come in turn, and for what the reactor's pool will not do: when all its threads wait for something, a
+    record that must be written first, or somebody who is to be revoked, must not wait for them. The thread begins with
+    the first call. It holds no process up that wants to end.
+    """
+
+    def __init__(self, reactor: IReactorFromThreads, *, name: str = "sockserv") -> None:
+        """`name` is what the thread is called in a debugger."""
+        self._reactor = reactor
+        self._name = name
+        self._calls: SimpleQueue[Callable[[], object] | None] = SimpleQueue()
+        self._is_running = False
+
+    def __call__(self, function: Callable[..., Any], *args: Any) -> Deferred[Any]:
+        """Call a blocking function; fires with what it returns, or fails with what it raises."""
+        done: Deferred[Any] = Deferred()
+
+        def work() -> None:
+            try:
+                result = function(*args)
+            except Exception:
+                result = Failure()
+            self._reactor.callFromThread(done.callback, result)
+
+        self._calls.put(work)
+        if not self._is_running:
+            self._is_running = True
+            Thread(target=self._run, name=self._name, daemon=True).start()
+        return done
+
+    def stop(self) -> None:
+        """Let the thread end after the calls that it has. There may be another one later."""
+        if self._is_running:
+            self._is_running = False
+            self._calls.put(None)
+
+    def _run(self) -> None:
+        while (work := self._calls.get()) is not None:
+            work()

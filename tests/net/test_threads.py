@@ -1,4 +1,4 @@
-"""The thread of the log: one thing after the other, and back to the reactor with what came of it."""
+"""A thread that does one thing after the other, and hands the reactor what came of it."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from twisted.internet.defer import Deferred
 
-from sockserv.trust.audit.thread import OneThread
+from sockserv.net.threads import OneThread
 
 
 class Reactor:
