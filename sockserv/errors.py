@@ -7,6 +7,7 @@ The tree::
     │   ├── ConfigError         a setting is wrong
     │   ├── StateError          the state directory is missing, unsafe, or in use
     │   ├── ProfileError        a server that was logged in to cannot be used by its name
+    │   │   └── UnknownServer   there is none of this name
     │   ├── CertificateError    a certificate or its key cannot be used
     │   ├── ConnectError        no connection could be made
     │   │   └── CertificateChanged  the server holds another key than the one we know it by
@@ -75,6 +76,7 @@ __all__ = [
     "Unavailable",
     "UnexpectedResult",
     "UnknownOperation",
+    "UnknownServer",
     "error_from_wire",
 ]
 
@@ -97,6 +99,10 @@ class StateError(LocalError):
 
 class ProfileError(LocalError):
     """What is stored of a login cannot be used or written; the message says what to do."""
+
+
+class UnknownServer(ProfileError):
+    """No login is stored by this name; the message says which are."""
 
 
 class CertificateError(LocalError):

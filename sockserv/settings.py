@@ -188,7 +188,10 @@ def load(
 def load_file(path: Path) -> Settings:
     """The settings that the file alone makes, for looking at them. Raises what `load` raises."""
     settings = _from_file(path, environ={})
-    check_classic(settings.classic)
+    try:
+        check_classic(settings.classic)
+    except ConfigError as error:
+        raise ConfigError(f"{path}: {error}") from error
     return settings
 
 

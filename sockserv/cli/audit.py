@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 
 __all__ = ["command"]
 
+_TAKES: Final = ("--state", "--json")
 _POLL_SECONDS: Final = 0.5
 _EVENTS: Final = (
     *("begin", "end", "refused", "login", "login-failed", "job", "revoked"),
@@ -37,7 +38,9 @@ _EVENTS: Final = (
 _HASH: Final = re.compile("[0-9a-f]{64}")
 
 
-@click.group("audit", cls=Group, epilog="Example:  sockserv audit show --since 1h --outcome ok")
+@click.group(
+    "audit", cls=Group, takes=_TAKES, epilog="Example:  sockserv audit show --since 1h --outcome ok"
+)
 def command() -> None:
     """Show and verify the audit log of a daemon here.
 
@@ -94,6 +97,7 @@ class _Filter:
 @command.command(
     "show",
     cls=Command,
+    takes=_TAKES,
     epilog="""\b
 Examples:
   sockserv audit show --since 1h
@@ -104,7 +108,12 @@ Examples:
 @click.option("-f", "--follow", is_flag=True, help="Go on with what comes, until Ctrl-C.")
 @click.option("--identity", metavar="NAME", help="Only what this one has done.")
 @click.option("--op", metavar="NAME", help="Only this operation; 'files.*' is all that begin so.")
-@click.option("--event", type=click.Choice(_EVENTS), help="Only these records.")
+@click.option(
+    "--event",
+    metavar="EVENT",
+    type=click.Choice(_EVENTS),
+    help=f"Only these records: {', '.join(_EVENTS)}.",
+)
 @click.option(
     "--outcome", metavar="CODE", help="Only what has ended so: ok, permission-denied, ..."
 )
@@ -164,10 +173,11 @@ def _explained() -> Iterator[None]:
 @command.command(
     "verify",
     cls=Command,
+    takes=_TAKES,
     epilog="""\b
 Examples:
   sockserv audit verify
-  sockserv audit verify --head 0a1b...     the hash that an earlier run has shown""",
+  sockserv audit verify --head 0a1b...   what an earlier run has shown""",
 )
 @click.option("--head", metavar="HASH", help="The hash of a record that has to be there still.")
 @pass_app

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 import click
 
@@ -14,10 +14,13 @@ if TYPE_CHECKING:
 
 __all__ = ["command"]
 
+_TAKES: Final = ("--state", "--json")
+
 
 @click.group(
     "certificate",
     cls=Group,
+    takes=_TAKES,
     epilog="""\b
 Examples:
   sockserv certificate show
@@ -30,7 +33,7 @@ def command() -> None:
     """
 
 
-@command.command("show", cls=Command, epilog="Example:  sockserv certificate show")
+@command.command("show", cls=Command, takes=_TAKES, epilog="Example:  sockserv certificate show")
 @pass_app
 def show(app: App) -> None:
     """Show the daemon's own certificate: pin, names, dates.
@@ -46,10 +49,11 @@ def show(app: App) -> None:
 @command.command(
     "renew",
     cls=Command,
+    takes=_TAKES,
     epilog="""\b
 Examples:
-  sockserv certificate renew              another ten years, and no client notices
-  sockserv certificate renew --new-key    if somebody else may have the key""",
+  sockserv certificate renew            another ten years; no client notices
+  sockserv certificate renew --new-key  if somebody else may have the key""",
 )
 @click.option(
     "--new-key", is_flag=True, help="Make a new key, too: every client is to be invited again."

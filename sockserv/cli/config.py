@@ -4,20 +4,26 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
+import attrs
 import click
 
 from sockserv.cli.options import App, Command, Group, pass_app
 from sockserv.cli.output import as_json_line, printable
 
 if TYPE_CHECKING:
-    from sockserv.settings import FilesSettings, Settings
+    from sockserv.settings import Settings
 
 __all__ = ["command"]
 
+_TAKES: Final = ("--state", "--json")
+_TABLES: Final = ("limits", "audit", "files", "exec", "kept", "chat")
 
-@click.group("config", cls=Group, epilog="Example:  sockserv config check sockserv.toml")
+
+@click.group(
+    "config", cls=Group, takes=_TAKES, epilog="Example:  sockserv config check sockserv.toml"
+)
 def command() -> None:
     """Look over the daemon's settings."""
 
@@ -25,6 +31,7 @@ def command() -> None:
 @command.command(
     "check",
     cls=Command,
+    takes=_TAKES,
     epilog="""\b
 Examples:
   sockserv config check sockserv.toml
@@ -49,38 +56,46 @@ def check(app: App, file: Path | None) -> None:
         return
     click.echo(printable(f"{file or 'without a file'}: ok"))
     click.echo(printable(f"  listens on {', '.join(e.url for e in settings.listen)}"))
+    for what, where in _besides(settings).items():
+        click.echo(printable(f"  {what} on {where}"))
     click.echo(printable(f"  state in {settings.state.path}"))
     for name, value in _changed(settings).items():
         click.echo(printable(f"  {name} = {value}"))
 
 
 def _as_values(file: Path | None, settings: Settings) -> dict[str, Any]:
-    import attrs
-
     return {
         "file": None if file is None else str(file),
         "listen": [endpoint.url for endpoint in settings.listen],
         "state": str(settings.state.path),
-        "limits": attrs.asdict(settings.limits),
-        "audit": attrs.asdict(settings.audit),
-        "files": _files(settings.files),
-    }
+        "besides": _besides(settings),
+    } | {name: _table(getattr(settings, name)) for name in _TABLES}
+
+
+def _besides(settings: Settings) -> dict[str, str]:
+    """What is spoken besides the protocol itself, and where."""
+    spoken = {f"classic {d}": e.url for d, e in settings.classic.endpoints.items()}
+    if settings.classic.chat is not None:
+        spoken["classic chat"] = str(settings.classic.chat)
+    if settings.chat_udp is not None:
+        spoken["chat"] = str(settings.chat_udp)
+    return spoken
 
 
 def _changed(settings: Settings) -> dict[str, Any]:
-    """The settings in tables that are not the usual ones."""
-    import attrs
+    """The settings in tables that are not the usual ones, as `table.name`."""
+    tables = ((name, getattr(settings, name)) for name in _TABLES)
+    return {
+        f"{name}.{field}": value
+        for name, table in tables
+        for field, value in _table(table).items()
+        if value != _table(type(table)())[field]
+    }
 
-    from sockserv.limits import Limits
-    from sockserv.settings import AuditSettings, FilesSettings
 
-    defaults = attrs.asdict(Limits()) | attrs.asdict(AuditSettings()) | _files(FilesSettings())
-    given = attrs.asdict(settings.limits) | attrs.asdict(settings.audit) | _files(settings.files)
-    return {name: value for name, value in given.items() if value != defaults[name]}
-
-
-def _files(settings: FilesSettings) -> dict[str, Any]:
-    import attrs
-
-    root = None if settings.root is None else str(settings.root)
-    return attrs.asdict(settings) | {"root": root}
+def _table(settings: attrs.AttrsInstance) -> dict[str, Any]:
+    """The fields of a table of settings, the folders among them as text."""
+    return {
+        name: str(value) if isinstance(value, Path) else value
+        for name, value in attrs.asdict(settings).items()
+    }

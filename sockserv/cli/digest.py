@@ -21,7 +21,7 @@ __all__ = ["command"]
     epilog="""\b
 Examples:
   sockserv digest disk.img
-  sockserv digest -a sha256 disk.img | sha256sum -c   compares with the file here""",
+  sockserv digest -a sha256 disk.img | sha256sum -c  compares with the file""",
 )
 @click.option(
     "-a",

@@ -12,7 +12,7 @@ from sockserv.cli.job_names import JOB_NAME
 from sockserv.cli.options import App, Command, pass_app
 from sockserv.cli.outcomes import EPILOG, JobStatus, run_job
 from sockserv.cli.output import as_json_line
-from sockserv.errors import ConnectionEnded
+from sockserv.errors import ConnectError, ConnectionEnded
 
 if TYPE_CHECKING:
     from sockserv.cli.session import Session
@@ -125,6 +125,16 @@ def _names(servers: tuple[str, ...]) -> tuple[str, ...]:
         raise click.UsageError("--on names servers, with commas between them: lab1,lab2")
     if len(set(names)) < len(names):
         raise click.UsageError("--on names a server twice")
+    # Imported late: the help needs none of it.
+    from sockserv.client.profiles import is_name
+    from sockserv.urls import ServerUrl
+
+    for name in names:
+        try:
+            if not is_name(name):
+                ServerUrl.parse(name)
+        except ConnectError as error:
+            raise click.UsageError(str(error)) from None
     return names
 
 

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import click
 
-from sockserv.cli.job_names import JOB_NAME, whose_option
+from sockserv.cli.job_names import JOB_NAME
 from sockserv.cli.options import App, Command, pass_app
 
 if TYPE_CHECKING:
@@ -36,7 +36,9 @@ Examples:
     multiple=True,
     help="Forget a kept job that has ended, and its output.",
 )
-@whose_option
+@click.option(
+    "--identity", metavar="NAME", help="Only the jobs of this one; those of others need `admin`."
+)
 @pass_app
 def command(app: App, remove: tuple[str, ...], identity: str | None) -> None:
     """List jobs: those that run, and those that are kept.
@@ -73,7 +75,11 @@ async def _list(session: Session, identity: str | None) -> None:
     elif jobs:
         head = ("JOB", "OF", "STATE", "STARTED", "OUTPUT", "COMMAND")
         await session.output.write(table(head, map(_row, jobs)).encode())
-    elif session.terminal.has(2):
+    elif not session.terminal.has(2):
+        return
+    elif identity not in (None, client.identity):
+        await session.remark(f"There are none of {identity} that we may see.")
+    else:
         await session.remark("There are none: `sockserv exec --keep` starts one that is kept.")
 
 

@@ -10,7 +10,7 @@ from sockserv.cli.output import as_json_line
 __all__ = ["command"]
 
 
-@click.command("logout", cls=Command, epilog="Example:  sockserv logout lab1")
+@click.command("logout", cls=Command, takes=("--json",), epilog="Example:  sockserv logout lab1")
 @click.argument("name")
 @pass_app
 def command(app: App, name: str) -> None:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from typing import TYPE_CHECKING, Any, Final
 
 import attrs
 import click
+from click.core import ParameterSource
 
 from sockserv.cli.exits import ExitStatus
 
@@ -93,14 +94,38 @@ class Seconds(click.ParamType):  # type: ignore[type-arg]  # older versions of c
 
 
 class _EveryCommand(click.Command):
-    """A command that takes the options of all commands, and shows them apart from its own."""
+    """A command that takes the options of all commands, and shows them apart from its own.
+
+    One that calls no daemon `takes` only those of them that mean something to it.
+    """
+
+    def __init__(
+        self, *arguments: Any, takes: Collection[str] | None = None, **settings: Any
+    ) -> None:
+        super().__init__(*arguments, **settings)
+        self._takes = takes
 
     def get_params(self, ctx: click.Context) -> list[click.Parameter]:
         """The command's own parameters, then those of all commands, but for one whose name means another thing here."""
         own = super().get_params(ctx)
         names = {name for param in own for name in param.opts}
         common = _INNER if ctx.parent else _OUTER
-        return [*own, *(param for param in common if names.isdisjoint(param.opts))]
+        return [
+            *own,
+            *(p for p in common if names.isdisjoint(p.opts) and self._has_use_for(p)),
+        ]
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """Nor is an option without use here to stand before the command's name."""
+        root = ctx.find_root()
+        for param in _OUTER:
+            source = root.get_parameter_source(param.name or "")
+            if source is ParameterSource.COMMANDLINE and not self._has_use_for(param):
+                raise click.UsageError(f"{ctx.info_name} takes no {param.opts[0]}", ctx)
+        return super().parse_args(ctx, args)
+
+    def _has_use_for(self, param: click.Parameter) -> bool:
+        return self._takes is None or not set(self._takes).isdisjoint(param.opts)
 
     def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """The options, in two groups."""

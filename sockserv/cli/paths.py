@@ -44,6 +44,8 @@ class RemoteType(click.ParamType):  # type: ignore[type-arg]  # older versions o
         """The path that was meant."""
         if isinstance(value, Remote):
             return value
+        if value == "-":
+            self.fail("- stands for a standard stream; a file of that name is ./-", param, ctx)
         names = [name for name in value.split("/") if name not in ("", ".")]
         path = "/".join(names)
         try:

@@ -12,6 +12,7 @@ from time import perf_counter
 from types import FrameType
 from typing import TYPE_CHECKING, Any, Final
 
+import click
 from twisted.internet.defer import Deferred
 from twisted.logger import globalLogBeginner, textFileLogObserver
 from twisted.python.failure import Failure
@@ -23,12 +24,14 @@ from sockserv.cli.process import end_by_signal, is_ignored
 from sockserv.cli.session import Session, Work
 from sockserv.cli.stdio import StreamError, ThreadInput, ThreadOutput
 from sockserv.cli.terminal import SIGNALS, ProcessTerminal, Terminal
+from sockserv.errors import ConnectError, ProfileError, UnknownServer
 from sockserv.limits import Limits
+from sockserv.urls import ServerUrl
 
 if TYPE_CHECKING:
     from sockserv.client.profiles import Profiles
 
-__all__ = ["Runner", "run_on_reactor"]
+__all__ = ["Runner", "check_server", "run_on_reactor"]
 
 _CLEANUP_SECONDS: Final = 0.5
 """How long a command may take to end, once a signal has asked for it."""
@@ -41,7 +44,7 @@ def run_on_reactor(options: Options, work: Work) -> None:
     """Do `work` on the global reactor.
 
     Raises what the work raises, `EndedBySignal` when a signal has ended it, and `click.UsageError`
-    when there is no token where the options say.
+    when there is no token where the options say, or what they name is no server.
     """
     from twisted.internet import reactor as global_reactor
 
@@ -51,6 +54,8 @@ def run_on_reactor(options: Options, work: Work) -> None:
     reactor: Any = global_reactor
     token = options.token()
     profiles, terminal = Profiles.locate(), ProcessTerminal()
+    if options.server is not None:
+        check_server(options.server, profiles)
     connect_as_told = partial(
         connect, reactor, state=options.state, limits=_LIMITS, timeout_seconds=options.timeout
     )
@@ -81,6 +86,21 @@ def run_on_reactor(options: Options, work: Work) -> None:
     )
     _silence_the_log()
     runner.run(_do(work, session))
+
+
+def check_server(server: str, profiles: Profiles) -> None:
+    """Raises `click.UsageError` for what is neither the URL of a server nor the name of one that is known."""
+    from sockserv.client.profiles import is_name
+
+    # A profile that cannot be read is no mistake of whoever typed its name.
+    with suppress(ProfileError):
+        try:
+            if is_name(server):
+                profiles.load(server)
+            else:
+                ServerUrl.parse(server)
+        except (UnknownServer, ConnectError) as error:
+            raise click.UsageError(str(error)) from None
 
 
 def _password(options: Options, profiles: Profiles, terminal: Terminal) -> str | None:

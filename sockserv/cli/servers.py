@@ -19,6 +19,7 @@ __all__ = ["command"]
 @click.command(
     "servers",
     cls=Command,
+    takes=("--json",),
     epilog="""\b
 Examples:
   sockserv servers

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from typing import TYPE_CHECKING, Any, Final
 
 from twisted.internet.defer import CancelledError, Deferred
@@ -12,6 +12,7 @@ from sockserv.cli.complaints import name_of
 from sockserv.cli.output import as_json_line, printable
 from sockserv.client.files import Action, Incomplete, Plan, State, Step, Summary, Transfer
 from sockserv.errors import CallError, ConnectionEnded, SockservError
+from sockserv.files.errors import RefusedName
 
 if TYPE_CHECKING:
     from sockserv.cli.session import Session
@@ -54,8 +55,7 @@ async def follow(
     except Incomplete as error:
         await audience.end()
         await _show_summary(session, error.summary, session.now() - start)
-        for path, failure in error.failures[1:]:
-            await session.remark(printable(f"{path}: {failure}"))
+        await _tell_failures(session, error.failures[1:])
         raise
     except (CancelledError, ConnectionEnded):
         await audience.end()
@@ -92,13 +92,22 @@ async def _show_summary(session: Session, summary: Summary, seconds: float) -> N
 
 
 async def show_plan(session: Session, plan: Plan) -> None:
-    """What would be done, a line each. Raises `Incomplete` where some of it could not."""
-    for step in (*plan.steps, *plan.removals):
+    """What would be done, a line each. Raises `Incomplete` where some of it could not: then nothing would be removed."""
+    removals = () if plan.impossible else plan.removals
+    for step in (*plan.steps, *removals):
         shown = step.place.path if step.is_here else step.path
         await session.show(f"{step.action} {shown}", _as_values(step))
     await _say_what_is_left_out(session, plan)
-    for path, reason in plan.impossible:
-        await session.remark(printable(f"{path}: {reason}"))
+    if plan.impossible:
+        summary = Summary(done=len(plan.steps), same=plan.same, failed=len(plan.impossible))
+        failures = [(path, RefusedName(reason)) for path, reason in plan.impossible]
+        await _tell_failures(session, failures[1:])
+        raise Incomplete(summary, failures)
+
+
+async def _tell_failures(session: Session, failures: Sequence[tuple[str, SockservError]]) -> None:
+    for path, failure in failures:
+        await session.remark(printable(f"{path}: {failure}"))
 
 
 async def _say_what_is_left_out(session: Session, plan: Plan) -> None:

@@ -31,7 +31,7 @@ import attrs
 import msgspec
 
 from sockserv.atomic import explained, remove_file, replace_file
-from sockserv.errors import ConnectError, ProfileError
+from sockserv.errors import ConnectError, ProfileError, UnknownServer
 from sockserv.tables import converted
 from sockserv.urls import DEFAULT_PORT, Scheme, ServerUrl, without_secrets
 
@@ -165,7 +165,7 @@ class Profiles:
         )
 
     def load(self, name: str) -> Profile:
-        """The profile of this name. Raises `ProfileError` when there is none, or it cannot be used."""
+        """The profile of this name. Raises `UnknownServer` when there is none, `ProfileError` when it cannot be used."""
         path = self._path_of_known(name, hint=_OR_A_URL)
         with _explained("read", path):
             try:
@@ -202,7 +202,7 @@ class Profiles:
         return True
 
     def remove(self, name: str) -> None:
-        """Forget a server, however broken its profile is. Raises `ProfileError` when there is none."""
+        """Forget a server, however broken its profile is. Raises `UnknownServer` when there is none."""
         path = self._path_of_known(name)
         with _explained("read", self.path):
             is_there = self.path.is_dir()
@@ -251,14 +251,14 @@ class Profiles:
         finally:
             os.close(folder)
 
-    def _there_is_none(self, name: str, *, hint: str = "") -> ProfileError:
+    def _there_is_none(self, name: str, *, hint: str = "") -> UnknownServer:
         known = self.names()
         advice = (
             f"known are {', '.join(known)}"
             if known
             else "`sockserv login` makes one of the line that `sockserv invite` has printed"
         )
-        return ProfileError(f"no server is known as {name or repr(name)}: {advice}{hint}")
+        return UnknownServer(f"no server is known as {name or repr(name)}: {advice}{hint}")
 
 
 def _may_stand_in_a_name(character: str) -> bool:

@@ -13,18 +13,49 @@ COMMANDS = [
     *([], ["ping"], ["echo"], ["config"], ["config", "check"]),
     *(["exec"], ["shell"], ["jobs"], ["attach"], ["wait"], ["kill"]),
     *(["login"], ["logout"], ["servers"], ["whoami"], ["invite"], ["identities"], ["revoke"]),
+    *(
+        ["put"],
+        ["get"],
+        ["sync"],
+        ["ls"],
+        ["stat"],
+        ["mkdir"],
+        ["mv"],
+        ["rm"],
+        ["digest"],
+        ["usage"],
+    ),
+    *(["chat"], ["who"], ["policy"], ["policy", "explain"], ["policy", "commands"]),
+]
+ON_FILES_HERE = [
+    *(["audit"], ["audit", "show"], ["audit", "verify"]),
+    *(["certificate"], ["certificate", "show"], ["certificate", "renew"]),
+    *(["config"], ["config", "check"], ["servers"], ["logout"]),
 ]
 
 
-@pytest.mark.parametrize("command", COMMANDS, ids=" ".join)
+@pytest.mark.parametrize("command", [*COMMANDS, *ON_FILES_HERE[:6]], ids=" ".join)
 @pytest.mark.parametrize("option", ["--help", "-h"])
 def test_every_command_has_help(command: list[str], option: str) -> None:
     result = invoke([*command, option])
     assert result.return_value == 0
     assert result.stdout.startswith(f"Usage: {' '.join(['sockserv', *command])} ")
-    assert "--server URL" in result.stdout
+    assert ("--server URL" in result.stdout) == (command not in ON_FILES_HERE)
     assert "Example" in result.stdout
     assert max(map(len, result.stdout.splitlines())) <= 80
+
+
+@pytest.mark.parametrize("command", ON_FILES_HERE, ids=" ".join)
+def test_what_means_nothing_to_a_command_is_not_taken(command: list[str]) -> None:
+    arguments = ["--server", "lab1"]
+    for line in ([*command, *arguments], [*arguments, *command, "x"]):
+        error = invoke(line).exception
+        assert isinstance(error, click.UsageError)
+        assert "--server" in str(error)
+
+
+def test_the_environment_is_for_the_other_commands() -> None:
+    assert invoke(["config", "check"], environ={"SOCKSERV_SERVER": "lab1"}).exception is None
 
 
 def test_the_help_tells_the_exit_statuses() -> None:

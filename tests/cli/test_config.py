@@ -33,7 +33,7 @@ def test_a_good_file(file: Path) -> None:
         f"{file}: ok\n"
         f"  listens on tcp://127.0.0.1:7701, unix://{folder}/s.sock\n"
         f"  state in {folder}/my state\n"
-        "  max_calls = 7\n"
+        "  limits.max_calls = 7\n"
     )
 
 
@@ -41,7 +41,7 @@ def test_what_is_said_of_files(tmp_path: Path) -> None:
     file = tmp_path / "settings.toml"
     file.write_text('[files]\nroot = "served here"\nquota_bytes = 10\n')
     shown = invoke(["config", "check", str(file)]).stdout
-    assert shown.endswith(f"  root = {tmp_path}/served here\n  quota_bytes = 10\n")
+    assert shown.endswith(f"  files.root = {tmp_path}/served here\n  files.quota_bytes = 10\n")
     files = json.loads(invoke(["config", "check", str(file), "--json"]).stdout)["files"]
     assert (files["root"], files["quota_bytes"]) == (f"{tmp_path}/served here", 10)
 
@@ -54,11 +54,32 @@ def test_for_programs(file: Path) -> None:
     del values["limits"]
     assert values.pop("audit")["on_failure"] == "refuse"
     assert values.pop("files")["quota_bytes"] is None
+    for table in ("exec", "kept", "chat"):
+        assert values.pop(table)
     assert values == {
         "file": str(file),
         "listen": ["tcp://127.0.0.1:7701", f"unix://{file.parent}/s.sock"],
         "state": f"{file.parent}/my state",
+        "besides": {},
     }
+
+
+def test_what_is_spoken_besides(file: Path) -> None:
+    file.write_text(
+        '[classic]\nexec = "tcp:9001:interface=127.0.0.1"\nchat = "udp:9002"\nidentity = "a"\n'
+        '[chat]\ndatagrams = "udp:7700"\nmax_devices = 5\n[exec]\nmax_jobs = 3\n'
+    )
+    shown = invoke(["config", "check", str(file), "--state", "/s"]).stdout
+    assert shown == (
+        f"{file}: ok\n"
+        "  listens on tcp://127.0.0.1:7700\n"
+        "  classic exec on tcp://127.0.0.1:9001\n"
+        "  classic chat on udp:9002:interface=127.0.0.1\n"
+        "  chat on udp:7700:interface=127.0.0.1\n"
+        "  state in /s\n"
+        "  exec.max_jobs = 3\n"
+        "  chat.max_devices = 5\n"
+    )
 
 
 def test_without_a_file(tmp_path: Path) -> None:
@@ -83,6 +104,11 @@ def test_what_comes_before_the_file_is_shown(file: Path, how: str) -> None:
         (
             "[limits]\nmax_cals = 3",
             "limits.max_cals: there is no such setting; did you mean max_calls?",
+        ),
+        (
+            '[classic]\nexec = "tcp:9001:interface=127.0.0.1"',
+            "the classic dialect exec needs somebody on whose behalf it is spoken: "
+            "--classic-identity NAME, or identity in [classic]",
         ),
         (
             "# fine\na b",

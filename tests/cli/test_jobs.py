@@ -123,8 +123,12 @@ class TestKept:
         assert (first["job"], "outcome" in first) == ("a", False)
         assert second["outcome"]["code"] == 1
         run.output.content = b""
+        run.terminal.streams = {2}
         run.status("jobs", "--identity", "bob")
         assert run.output.content == b""
+        assert run.errors.content == b"There are none of bob that we may see.\n"
+        run.status("jobs", "--identity", "owner")
+        assert run.output.content.count(b"owner") == 2
 
     def test_remove(self, run: Run) -> None:
         run.status("exec", "-d", "--job", "a", "make")

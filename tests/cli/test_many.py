@@ -6,6 +6,7 @@ import json
 import signal
 from collections.abc import Iterator
 
+import click
 import pytest
 from twisted.internet.defer import CancelledError, Deferred
 
@@ -177,5 +178,6 @@ def test_no_secret_is_shown(run: Run) -> None:
 
 
 def test_what_is_no_server(run: Run) -> None:
-    assert run.status("exec", "--on", "http://x", "echo") == 125
+    with pytest.raises(click.UsageError, match="is not the URL of a server"):
+        run.status("exec", "--on", "lab1,http://x", "echo")
     assert run.service.commands == []

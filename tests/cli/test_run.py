@@ -4,15 +4,19 @@ from __future__ import annotations
 
 import signal
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
+import click
 import pytest
 from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.task import Clock
 
 from sockserv.cli.exits import EndedBySignal
-from sockserv.cli.run import Runner
+from sockserv.cli.run import Runner, check_server
+from sockserv.client.profiles import Profile, Profiles
 from sockserv.errors import ConnectError
+from sockserv.urls import ServerUrl
 
 
 class Reactor(Clock):
@@ -194,3 +198,28 @@ def test_a_signal_that_ends_nothing(signals: Signals) -> None:
 
     runner.run(work())
     assert seen == ["WINCH"]
+
+
+class TestServer:
+    @pytest.fixture
+    def profiles(self, tmp_path: Path) -> Profiles:
+        profiles = Profiles(tmp_path)
+        profiles.save(Profile(name="lab1", url=ServerUrl.parse("tcp://127.0.0.1:7700")))
+        return profiles
+
+    @pytest.mark.parametrize("server", ["lab1", "tcp://a:1", "sockserv://lab", "unix:///s"])
+    def test_what_may_be_one(self, profiles: Profiles, server: str) -> None:
+        check_server(server, profiles)
+
+    @pytest.mark.parametrize("server", ["http://a:1", "lab2", "", "a b", "tcp://a"])
+    def test_what_is_none_is_a_mistake_of_the_command_line(
+        self, profiles: Profiles, server: str
+    ) -> None:
+        with pytest.raises(click.UsageError):
+            check_server(server, profiles)
+
+    def test_a_broken_profile_is_for_the_command_to_complain_about(
+        self, profiles: Profiles
+    ) -> None:
+        (profiles.path / "lab1.toml").chmod(0o644)
+        check_server("lab1", profiles)

@@ -10,6 +10,7 @@ import pytest
 from twisted.internet.defer import Deferred
 
 from sockserv.cli.session import Session
+from sockserv.client.files import Incomplete
 from sockserv.testing import MemoryServer
 from tests.cli.fakes import Written, assert_hung_up, session_with, work_of
 from tests.client.files.fake_files import FakeFiles
@@ -103,3 +104,16 @@ def test_what_would_be_done_for_programs(memory: MemoryServer) -> None:
         {"action": "put", "path": "there/new", "local": "here/new", "size": 3},
         {"action": "put", "path": "there/old", "local": "here/old", "size": 5},
     ]
+
+
+def test_what_could_not_be_done(memory: MemoryServer, here: Path) -> None:
+    """It ends as doing it would: with an error, and nothing removed."""
+    (here / "extra" / "x").mkdir(parents=True)
+    output = Written()
+    with pytest.raises(
+        Incomplete, match="^1 of 3 could not be done: extra/x: it is a file at one end and"
+    ):
+        memory.run(
+            work(session_with(memory, output=output), "-n", "--pull", "--delete", "here", "there")
+        )
+    assert not any(line.startswith(b"rm ") for line in output.content.splitlines())

@@ -9,7 +9,7 @@ import attrs
 import pytest
 
 from sockserv.client.profiles import Profile, Profiles, check_name, usual_name
-from sockserv.errors import ProfileError
+from sockserv.errors import ProfileError, UnknownServer
 from sockserv.urls import ServerUrl
 from tests.test_atomic import files_of_at_most
 
@@ -118,7 +118,7 @@ def test_one_that_is_broken(profiles: Profiles, content: bytes, problem: str) ->
 
 def test_there_is_none(profiles: Profiles) -> None:
     for use in (profiles.load, profiles.remove):
-        with pytest.raises(ProfileError, match="no server is known as lab1: `sockserv login`"):
+        with pytest.raises(UnknownServer, match="no server is known as lab1: `sockserv login`"):
             use("lab1")
     assert profiles.names() == []
     # To look does not make anything.
