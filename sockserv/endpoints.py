@@ -101,7 +101,7 @@ class UnixEndpoint:
     def __str__(self) -> str:
         """The description for `serverFromString`."""
         # Twisted's lock file trusts process ids, which another process may have after a restart of the
-        # machine; the daemon sees for itself whether somebody listens (`sockserv.daemon`).
+        # machine; the daemon sees for itself whether somebody listens (`sockserv.daemon.listening`).
         mode, backlog = f"{self.mode:o}", self.backlog
         return f"unix:{_quoted(str(self.path))}:mode={mode}:backlog={backlog}:lockfile=0"
 

@@ -48,23 +48,13 @@ MAY_IMPORT: dict[str, set[str]] = {
     "server": {"wire", "net", "services", "trust", "tls", "chat"},
     "endpoints": {"urls"},
     "machine": set(),
-    "listening": {"tls", "endpoints", "urls", "machine"},
     "settings": {"endpoints", "state", "tables", "classic"},
     "state": {"atomic"},
     # The formats of the tutorial: clients of the daemon within its own process.
     "classic": {"client", "net", "wire", "files", "chat", "endpoints", "tables"},
-    "dialects": {
-        "classic",
-        "client",
-        "endpoints",
-        "listening",
-        "net",
-        "server",
-        "settings",
-        "trust",
-    },
-    "daemon": {"net", "server", "services", "trust", "listening", "settings", "state", "urls"}
-    | {"dialects"},
+    # What joins all of the server's side; the clients are those of the classic dialects.
+    "daemon": {"net", "server", "services", "trust", "tls", "settings", "state", "urls"}
+    | {"endpoints", "machine", "classic", "client"},
     "tap": {"daemon", "endpoints", "settings", "classic"},
     # The client's side: the command reaches a daemon only through the client; of trust it reads the audit log.
     "client": {"wire", "net", "tls", "state", "urls", "atomic", "tables", "files"}

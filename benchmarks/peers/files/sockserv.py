@@ -11,8 +11,8 @@ from twisted.internet import reactor
 from twisted.internet.interfaces import IReactorCore
 
 from benchmarks.peers.announce import announce
+from sockserv.daemon.listening import Listeners
 from sockserv.endpoints import parse_endpoint
-from sockserv.listening import Listeners
 from sockserv.server import Server
 from sockserv.services.files import Files
 from sockserv.trust import EVERYTHING, Identity, TokenAuthenticator, hash_token

@@ -12,9 +12,9 @@ from twisted.internet.error import CannotListenError
 from twisted.internet.interfaces import IListeningPort
 
 from sockserv import machine
+from sockserv.daemon.listening import ListenError, Listeners
 from sockserv.endpoints import parse_endpoint
 from sockserv.errors import CertificateError
-from sockserv.listening import ListenError, Listeners
 from sockserv.tls import own
 from sockserv.tls.certificates import as_pem, pin_of
 from sockserv.urls import ServerUrl

@@ -22,9 +22,9 @@ from sockserv.classic.put import Uploads
 from sockserv.classic.serving import ClassicFactory, Conduct
 from sockserv.classic.settings import ClassicSettings, Dialect
 from sockserv.client import Client
+from sockserv.daemon.listening import Listeners, open_udp
 from sockserv.endpoints import Endpoint, TcpEndpoint, UdpEndpoint
 from sockserv.errors import ConfigError
-from sockserv.listening import Listeners, open_udp
 from sockserv.net.threads import pool_of
 from sockserv.server import Server
 from sockserv.server.origins import origin_of
