@@ -18,6 +18,8 @@ __all__ = [
     "ListArguments",
     "MakeDirectoryArguments",
     "MoveArguments",
+    "OfferArguments",
+    "OfferedArguments",
     "PartialArguments",
     "PathArguments",
     "PutArguments",
@@ -37,6 +39,7 @@ _UploadId = Annotated[str, Meta(pattern=r"^[A-Za-z0-9_-]{0,64}\Z")]
 _Blake3 = Annotated[str, Meta(pattern=r"^blake3:[0-9a-f]{64}\Z")]
 _Algorithm = Annotated[str, Meta(pattern=r"^(blake3|sha256|md5)\Z")]
 _Overwrite = Annotated[str, Meta(min_length=1, max_length=64)]
+_Identity = Annotated[str, Meta(min_length=1, max_length=256)]
 
 
 @attrs.frozen(kw_only=True)
@@ -73,6 +76,31 @@ class PartialArguments:
     """`path` and `upload` of a put that broke off."""
 
     path: str
+    upload: _UploadId
+
+
+@attrs.frozen(kw_only=True)
+class OfferArguments:
+    """A file for somebody else; what follows is its content from `offset` on.
+
+    `to` is the identity whose inbox it is for, `name` what it is to be called there, if that is free. `size`,
+    `upload`, `offset` and `digest` are as in `PutArguments`.
+    """
+
+    to: _Identity
+    name: str
+    size: _Bytes | None = None
+    upload: _UploadId = ""
+    offset: _Bytes = 0
+    digest: _Blake3 | None = None
+
+
+@attrs.frozen(kw_only=True)
+class OfferedArguments:
+    """`to`, `name` and `upload` of an offer that broke off, or whose answer has not come."""
+
+    to: _Identity
+    name: str
     upload: _UploadId
 
 

@@ -15,6 +15,7 @@ __all__ = [
     "FilesDenied",
     "FilesError",
     "FilesIOError",
+    "NoReceiver",
     "NoSpace",
     "NotADirectory",
     "NotAFile",
@@ -77,6 +78,12 @@ class NoSpace(FilesError):
     """The disk is full."""
 
     code = "files.no-space"
+
+
+class NoReceiver(FilesError):
+    """There is nobody of that name who takes files."""
+
+    code = "files.no-receiver"
 
 
 class QuotaExceeded(FilesError):

@@ -6,7 +6,7 @@ from enum import StrEnum
 
 import attrs
 
-__all__ = ["Digest", "Entry", "FileType", "Kept", "Stored", "Usage"]
+__all__ = ["Digest", "Entry", "FileType", "Kept", "KeptOffer", "Offered", "Stored", "Usage"]
 
 
 class FileType(StrEnum):
@@ -51,6 +51,20 @@ class Kept:
 
     offset: int
     digest: str
+
+
+@attrs.frozen(kw_only=True)
+class Offered(Stored):
+    """A file that has come to whom it was offered; `path` is where, from the folder of the receiver on."""
+
+    path: str
+
+
+@attrs.frozen(kw_only=True)
+class KeptOffer(Kept):
+    """What is there of an offer that broke off; of one that has come, and is still there, `offered` says where."""
+
+    offered: Offered | None = None
 
 
 @attrs.frozen(kw_only=True)

@@ -9,7 +9,6 @@ import msgspec
 from twisted.internet.defer import Deferred
 
 from sockserv.errors import InvalidArgument
-from sockserv.files.arguments import PutArguments
 from sockserv.files.facts import Stored
 from sockserv.services.api import Call
 from sockserv.services.files.download import SMALL_BYTES
@@ -38,7 +37,7 @@ class _Trailer(msgspec.Struct, forbid_unknown_fields=True):
 
 
 def receive(
-    call: Call[PutArguments], upload: Upload, pace: Pace | None, storing: Storing
+    call: Call[Any], upload: Upload, pace: Pace | None, storing: Storing
 ) -> Awaitable[Stored]:
     """Store the file that a call sends. Raises what `Upload.steps` raises.
 
@@ -46,7 +45,7 @@ def receive(
     memory: one is taken, as large as it gets up to a bound, while the other is written. When the call breaks off, what
     has come is written before it is let go.
     """
-    args = call.args
+    args = upload.args
     if args.offset <= SMALL_BYTES:  # what was kept is to be read again
         body = call.whole_body
         if body is not None and upload.digest is not None and pace is None:
@@ -58,17 +57,18 @@ def receive(
 
 
 async def _receive_small(
-    call: Call[PutArguments], upload: Upload, pace: Pace | None, storing: Storing
+    call: Call[Any], upload: Upload, pace: Pace | None, storing: Storing
 ) -> Stored:
     content = _Content(call, upload)
-    await content.take(max(0, (call.args.size or 0) - call.args.offset) + 1)
+    args = upload.args
+    await content.take(max(0, (args.size or 0) - args.offset) + 1)
     if pace is not None:
         await pace.wait_for(content.size, call.clock)
     return await storing.store(call, upload, content.pieces)
 
 
 async def _receive_large(
-    call: Call[PutArguments], upload: Upload, content: _Content, pace: Pace | None
+    call: Call[Any], upload: Upload, content: _Content, pace: Pace | None
 ) -> Stored:
     async with Steps(call.in_thread, upload.alone()) as steps:
         while await steps.next() is Wants.A_TURN:
@@ -101,7 +101,7 @@ async def _receive_large(
 class _Content:
     """The content that has come, and has not been written; what the trailer says is told to the upload."""
 
-    def __init__(self, call: Call[PutArguments], upload: Upload) -> None:
+    def __init__(self, call: Call[Any], upload: Upload) -> None:
         self._body = call.body
         self._upload = upload
         self._trailer = b""

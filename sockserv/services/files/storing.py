@@ -16,7 +16,6 @@ from typing import Any, Final
 import attrs
 from twisted.internet.defer import Deferred
 
-from sockserv.files.arguments import PutArguments
 from sockserv.files.facts import Stored
 from sockserv.services.api import Call
 from sockserv.services.files.parents import Parents
@@ -33,7 +32,7 @@ _MAX_FILES: Final = 64
 class _Job:
     """An upload that waits, with all of its content; `outcome` is what becomes of it."""
 
-    call: Call[PutArguments]
+    call: Call[Any]
     upload: Upload
     pieces: Sequence[bytes]
     is_given_up: bool = False
@@ -55,9 +54,7 @@ class Storing:
         self._waiting: deque[_Job] = deque()
         self._is_running = False
 
-    def store(
-        self, call: Call[PutArguments], upload: Upload, pieces: Sequence[bytes]
-    ) -> Deferred[Stored]:
+    def store(self, call: Call[Any], upload: Upload, pieces: Sequence[bytes]) -> Deferred[Stored]:
         """Store an upload, with all of its content; fails with what its steps raise.
 
         One that is cancelled is stored all the same if that has begun.

@@ -81,7 +81,7 @@ class Upload:
             self.partials.claim(self.partial, parent, args.path),
             self.quota.reservation() as room,
         ):
-            replaced = check_target(name, parent, args.path, overwrite=args.overwrite)
+            replaced = self._look_at_target(name, parent)
             self._check_space(parent)
             if args.upload:
                 self.quota.shrink()  # by what was kept of it: now it is reserved
@@ -110,6 +110,21 @@ class Upload:
                 self.quota.shrink()
         self.digests.learn_written(status, digest)
         return Stored(size=status.st_size, etag=etag_of(status), digest=digest)
+
+    def _look_at_target(self, name: str, parent: int) -> os.stat_result | None:
+        """What the file will replace, None for nothing. Raises what says that it may not be put here."""
+        return check_target(name, parent, self.args.path, overwrite=self.args.overwrite)
+
+    def _take_name(self, name: str, parent: int) -> None:
+        """Give the file its name, if that may still be taken."""
+        publish(
+            self.partial,
+            name,
+            self.args.path,
+            source_fd=parent,
+            target_fd=parent,
+            overwrite=self.args.overwrite,
+        )
 
     def _check_space(self, parent: int) -> None:
         """Who asks for more than there is hears it before sending it."""
@@ -205,14 +220,7 @@ class Upload:
         yield Wants.OTHERS
         os.fsync(file)
         yield Wants.OTHERS
-        publish(
-            self.partial,
-            name,
-            self.args.path,
-            source_fd=above.descriptor,
-            target_fd=above.descriptor,
-            overwrite=self.args.overwrite,
-        )
+        self._take_name(name, above.descriptor)
         above.is_changed = True
         status = os.fstat(file)
         yield Wants.OTHERS
