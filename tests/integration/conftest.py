@@ -7,9 +7,10 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -32,6 +33,29 @@ def until(condition: Callable[[], object]) -> None:
     while not condition():
         assert time.monotonic() < deadline, "waited too long"
         time.sleep(0.01)
+
+
+_started: list[subprocess.Popen[Any]] = []
+
+
+def start_process(command: Sequence[str | Path], **settings: Any) -> subprocess.Popen[Any]:
+    """A process for the test that runs: what of it still runs when that ends, however it does, is killed."""
+    _started.append(subprocess.Popen(command, **settings))
+    return _started[-1]
+
+
+@pytest.fixture(autouse=True)
+def _what_was_started_has_ended() -> Iterator[None]:
+    """No test gets to see what one before it has left: a process, or a warning about one."""
+    yield
+    while _started:
+        process = _started.pop()
+        process.kill()
+        for pipe in (process.stdin, process.stdout, process.stderr):
+            if pipe is not None:
+                with suppress(BrokenPipeError):
+                    pipe.close()
+        process.wait()
 
 
 class Twistd:

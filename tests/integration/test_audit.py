@@ -18,7 +18,7 @@ import pytest
 from sockserv.state import StateDirectory
 from sockserv.trust.audit.folder import AuditFolder
 from sockserv.trust.audit.verify import Report, verify
-from tests.integration.conftest import ANY_PORT, DEADLINE_SECONDS, Twistd, until
+from tests.integration.conftest import ANY_PORT, DEADLINE_SECONDS, Twistd, start_process, until
 from tests.integration.raw_client import RawClient
 
 IN_FLIGHT = 64
@@ -214,7 +214,7 @@ def test_a_small_log_rotates_under_load(audited: Audited, tmp_path: Path) -> Non
 
 
 def test_following_it(audited: Audited) -> None:
-    following = subprocess.Popen(
+    following = start_process(
         [sys.executable, "-m", "sockserv", "audit", "show", "--follow", "--event", "login"],
         stdout=subprocess.PIPE,
         text=True,

@@ -15,7 +15,7 @@ from typing import Any
 
 import pytest
 
-from tests.integration.conftest import DEADLINE_SECONDS, Twistd, until
+from tests.integration.conftest import DEADLINE_SECONDS, Twistd, start_process, until
 
 CLIENTS = Path(__file__).with_name("classic_clients")
 ON_ANY_PORT = {
@@ -214,36 +214,36 @@ def _is_served(classic: Classic) -> bool:
 
 
 def test_a_guest_talks_with_a_member(classic: Classic, tmp_path: Path) -> None:
-    with subprocess.Popen(
+    guest = start_process(
         [sys.executable, CLIENTS / "chat_client.py", str(classic.ports["chat"])],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         env=classic.environ,
         text=True,
-    ) as guest:
-        assert guest.stdin is not None
-        assert guest.stdout is not None
-        guest.stdin.write("有人吗\n")
-        guest.stdin.flush()
-        name = ""
+    )
+    assert guest.stdin is not None
+    assert guest.stdout is not None
+    guest.stdin.write("有人吗\n")
+    guest.stdin.flush()
+    name = ""
 
-        def is_there() -> bool:
-            nonlocal name
-            names = asked(classic, "chat.who", {"room": "lobby"})
-            name = next((one["name"] for one in names), "")
-            return bool(name)
+    def is_there() -> bool:
+        nonlocal name
+        names = asked(classic, "chat.who", {"room": "lobby"})
+        name = next((one["name"] for one in names), "")
+        return bool(name)
 
-        until(is_there)
-        assert re.fullmatch(r"127\.0\.0\.1:\d+", name)
-        (message,) = asked(classic, "chat.history", {"to": "lobby"})
-        assert (message["sender"], message["text"]) == (name, "有人吗")
-        asked(
-            classic,
-            "chat.send",
-            {"device": "d", "number": 1, "to": f"@{name}", "text": "是的"},
-        )
-        assert guest.stdout.readline() == f">>: from 127.0.0.1:{classic.ports['chat']} 是的\n"
-        guest.stdin.close()
+    until(is_there)
+    assert re.fullmatch(r"127\.0\.0\.1:\d+", name)
+    (message,) = asked(classic, "chat.history", {"to": "lobby"})
+    assert (message["sender"], message["text"]) == (name, "有人吗")
+    asked(
+        classic,
+        "chat.send",
+        {"device": "d", "number": 1, "to": f"@{name}", "text": "是的"},
+    )
+    assert guest.stdout.readline() == f">>: from 127.0.0.1:{classic.ports['chat']} 是的\n"
+    guest.stdin.close()
 
 
 def test_who_it_is_has_to_be_said(

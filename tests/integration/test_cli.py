@@ -20,7 +20,14 @@ import pytest
 
 from sockserv import __version__
 from sockserv.state import StateDirectory
-from tests.integration.conftest import ANY_PORT, DEADLINE_SECONDS, ROOT, Twistd, until
+from tests.integration.conftest import (
+    ANY_PORT,
+    DEADLINE_SECONDS,
+    ROOT,
+    Twistd,
+    start_process,
+    until,
+)
 
 MIB: Final = 1024 * 1024
 SOCKSERV: Final = [sys.executable, "-m", "sockserv"]
@@ -67,12 +74,11 @@ class Daemon:
         `shell` is what a shell does before it becomes the command.
         """
         pipes = dict.fromkeys(("stdin", "stdout", "stderr"), subprocess.PIPE)
-        process = subprocess.Popen(
+        return start_process(
             ["sh", "-c", f'{shell}\nexec "$@"', "sh", *SOCKSERV, *arguments],
             env=self.environ,
             **(pipes | settings),
         )
-        return cast("subprocess.Popen[bytes]", process)
 
 
 @pytest.fixture(scope="module")

@@ -18,7 +18,7 @@ from time import monotonic, sleep
 import pytest
 
 from sockserv.testing.raw import frame
-from tests.integration.conftest import ROOT, until
+from tests.integration.conftest import ROOT, start_process, until
 from tests.integration.raw_client import LIVING, RawClient, WatchedDaemon
 
 Watch = Callable[..., WatchedDaemon]
@@ -373,7 +373,7 @@ class TestShutdown:
 
 def start_client(daemon: WatchedDaemon) -> subprocess.Popen[bytes]:
     """A process that echoes without end, and says how many bytes have come back."""
-    return subprocess.Popen(
+    return start_process(
         [sys.executable, "-c", ENDLESS_CLIENT, daemon.url, daemon.token],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,

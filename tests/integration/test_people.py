@@ -20,7 +20,7 @@ from sockserv.state import StateDirectory
 from sockserv.tls import own
 from sockserv.tls.certificates import as_pem, make_certificate, make_key, pin_of_key
 from sockserv.urls import ServerUrl
-from tests.integration.conftest import ANY_PORT, DEADLINE_SECONDS, Twistd, until
+from tests.integration.conftest import ANY_PORT, DEADLINE_SECONDS, Twistd, start_process, until
 from tests.integration.terminals import Terminal
 from tests.integration.test_cli import SOCKSERV, environment
 from tests.test_atomic import files_of_at_most
@@ -57,7 +57,7 @@ class Account:
 
     def start(self, *arguments: str) -> subprocess.Popen[bytes]:
         """`sockserv` with these arguments, running, with pipes for its output and errors."""
-        return subprocess.Popen(
+        return start_process(
             [*SOCKSERV, *arguments],
             env=self.environ,
             stdin=subprocess.DEVNULL,

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.integration.conftest import DEADLINE_SECONDS, Twistd, until
+from tests.integration.conftest import DEADLINE_SECONDS, Twistd, start_process, until
 from tests.integration.test_cli import SOCKSERV, environment
 from tests.integration.wide_area import SERVER_ADDRESS, WideArea, wide_area
 
@@ -40,7 +40,7 @@ class Far:
 
     def start(self, *arguments: str) -> subprocess.Popen[str]:
         with self.network.inside(self.network.client_side):
-            return subprocess.Popen(
+            return start_process(
                 [*SOCKSERV, *arguments],
                 env=environment(SOCKSERV_STATE=str(self.state)),
                 cwd=self.here,
