@@ -143,9 +143,6 @@ class IncomingCall(RunningCall, eq=False):
         finally:
             self.peer.release()
 
-    async def recorded(self) -> None:
-        """Nobody listens here: an audited call has its own."""
-
     def note(self, *, rule: str | None = None, **facts: Any) -> None:
         """Nobody listens here: an audited call has its own."""
 

@@ -7,7 +7,7 @@ from contextlib import AbstractContextManager
 from copy import copy
 from typing import Any, Final, TypeVar
 
-from twisted.internet.defer import CancelledError, Deferred
+from twisted.internet.defer import CancelledError
 from twisted.internet.interfaces import IReactorTime
 
 from sockserv.errors import AuditUnavailable, CallEnded, CallError, ConnectionEnded
@@ -33,7 +33,7 @@ def audited(operation: Operation, trail: AuditTrail) -> Operation:
         return operation
     told = copy(operation)
     watched = _Watched(operation, trail, trail.sink)
-    told.handler = watched.read if operation.audit is Audit.READS else watched.change
+    told.handler = watched.change if operation.audit is Audit.CHANGES else watched.read
     return told
 
 
@@ -43,7 +43,6 @@ class _Watched:
     def __init__(self, operation: Operation, trail: AuditTrail, sink: AuditSink) -> None:
         self._name = operation.name
         self._permission = operation.permission
-        self._prepares = operation.audit is Audit.PREPARED
         # With this type it is made sure that our call has all that an operation may use.
         self._handler: Callable[[Call[Any]], Any] = operation.handler
         self._has_secrets = has_secrets(operation.args)
@@ -76,12 +75,13 @@ class _Watched:
     async def change(self, call: IncomingCall) -> Any:
         """Answer a call once the disk knows that it begins, and let the answer go when it knows how it ended."""
         noted = _NotedCall(call, self._rule(call))
-        noted.beginning = self._sink.write(
-            self._record(Event.BEGIN, noted, args=fitting(call.args))
-        )
         try:
-            if not self._prepares:
-                await noted.recorded()
+            await self._sink.write(self._record(Event.BEGIN, noted, args=fitting(call.args)))
+        except BaseException as error:
+            # It may be on the disk all the same, now or later.
+            self._sink.record(self._end(noted, error))
+            raise
+        try:
             result = self._handler(noted)
             if isinstance(result, Awaitable):
                 result = await result
@@ -92,23 +92,17 @@ class _Watched:
             # Nobody drives this coroutine on.
             self._sink.record(self._end(noted, error))
             raise
-        finally:
-            noted.forget_beginning()
         await self._ended(noted, None)
         return result
 
     async def _ended(self, noted: _NotedCall, error: Exception | None) -> None:
         end = self._end(noted, error)
-        # What could not be written may be on the disk all the same, now or later.
-        cannot_begin = isinstance(error, AuditUnavailable) and not noted.has_begun
-        if noted.is_deserted or cannot_begin:
+        if noted.is_deserted:
             self._sink.record(end)
             return
         try:
             await self._sink.write(end)
         except AuditUnavailable as unavailable:
-            if not noted.has_begun:
-                raise
             raise AuditUnavailable(
                 f"{self._name} was carried out, but how it ended ({end.outcome}) could not be written to "
                 "the audit log: find out before you do it again",
@@ -174,8 +168,6 @@ class _NotedCall:
         self.rule = rule
         self.facts: dict[str, Any] = {}
         self.begun = call.clock.seconds()
-        self.beginning: Deferred[None] | None = None
-        self.has_begun = False
         self._whole_bytes = 0
         self._sent_bytes = 0
 
@@ -262,19 +254,6 @@ class _NotedCall:
     def together(self) -> AbstractContextManager[None]:
         """What is sent within this block goes out when it ends."""
         return self.call.together()
-
-    async def recorded(self) -> None:
-        """Wait until the audit log has it that this begins."""
-        beginning, self.beginning = self.beginning, None
-        if beginning is not None:
-            await beginning
-            self.has_begun = True
-
-    def forget_beginning(self) -> None:
-        """Nobody waited for that: how it ends tells whether the log can be written."""
-        beginning, self.beginning = self.beginning, None
-        if beginning is not None:
-            beginning.addErrback(lambda failure: None)
 
     def note(self, *, rule: str | None = None, **facts: Any) -> None:
         """Tell the audit log more about this call."""

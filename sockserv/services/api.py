@@ -48,9 +48,6 @@ class Audit(Enum):
     """How each call has ended. Nobody waits until that is written."""
     CHANGES = "changes"
     """That a call begins, and how it has ended. Each is on the disk before things go on."""
-    PREPARED = "prepared"
-    """The same, for an operation that has to prepare what it does: it is entered at once, and waits for `Call.recorded`
-    before it changes or starts anything."""
 
 
 class Body(Protocol):
@@ -72,16 +69,6 @@ class Body(Protocol):
 
     async def take_all(self) -> list[tuple[int, bytes]] | None:
         """All pieces that have come by now, at least one; None at the end. For who takes them to a thread."""
-
-    def listen(self, on_news: Callable[[], None]) -> None:
-        """Have `on_news` called when a piece has come, and when no more will: for who would wait for long, beside many others."""
-
-    def next_piece(self) -> bytes | None:
-        """The next piece, if one has come, else None; raises as iterating does."""
-
-    @property
-    def is_at_end(self) -> bool:
-        """Whether all of it has come, and was taken."""
 
 
 class Call(Protocol[A_co]):
@@ -144,12 +131,6 @@ class Call(Protocol[A_co]):
 
     def together(self) -> AbstractContextManager[None]:
         """What is sent to the caller within this block goes out when it ends: for who answers many calls at once."""
-
-    async def recorded(self) -> None:
-        """Wait until the audit log has it that this call begins: for an operation that is `Audit.PREPARED`.
-
-        Raises `AuditUnavailable` where that cannot be written; then nothing may be done.
-        """
 
     def note(self, *, rule: str | None = None, **facts: Any) -> None:
         """Tell the audit log more about this call: the finer rule that allowed it, and any facts.

@@ -90,17 +90,15 @@ class Execution(Service):
 
     # Starting jobs
 
-    @operation("exec.run", args=RunArguments, permission="exec", audit=Audit.PREPARED)
+    @operation("exec.run", args=RunArguments, permission="exec")
     async def run(self, call: Call[RunArguments]) -> Outcome:
         """Run a command whose caller waits: the body is its standard input, streams 1 and 2 of the answer what it writes."""
         identity = call.identity
         job = LiveJob(call, self._name(call), self._limits)
         self._live[job.identity, job.name] = job
 
-        async def spawn(decision: Decision) -> Child:
-            # What there is to decide needs no wait for the disk; but nothing runs that is not in the log.
-            await call.recorded()
-            return await self._spawner.spawn(decision.program)
+        def spawn(decision: Decision) -> Deferred[Child]:
+            return self._spawner.spawn(decision.program)
 
         start = Start(
             decide=lambda: self._decide(call, job.name),
