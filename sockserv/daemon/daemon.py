@@ -28,6 +28,7 @@ from sockserv.errors import StateError
 from sockserv.net.threads import OneThread
 from sockserv.server import Server
 from sockserv.services import Service as CallService
+from sockserv.services.late import LateServices
 from sockserv.settings import Settings
 from sockserv.state import AUDIT_FOLDER, IDENTITIES_FILE, HeldState, StateDirectory
 from sockserv.trust.audit.log import AuditLog, OnFailure
@@ -214,7 +215,10 @@ class Daemon(Service):
         return IdentityStore(state.path / IDENTITIES_FILE, owner=owner)
 
     def _make_server(
-        self, services: Iterable[CallService], identities: IdentityStore, audit: AuditLog
+        self,
+        services: Iterable[CallService | LateServices],
+        identities: IdentityStore,
+        audit: AuditLog,
     ) -> Server:
         return Server(
             self._reactor,

@@ -28,6 +28,7 @@ from sockserv.server.origins import Origins, origin_of, place_of
 from sockserv.server.revocation import Revocation
 from sockserv.server.trail import AuditTrail
 from sockserv.services.api import Service
+from sockserv.services.late import LateServices
 from sockserv.trust.audit import AuditSink
 from sockserv.trust.authentication import Authenticator
 from sockserv.trust.identities import Identity
@@ -43,7 +44,7 @@ class Server:
     `reactor` measures time, runs threads and listens. `authenticator` says who may come in:
     `sockserv.trust` has some. `in_thread` replaces the reactor's thread pool for blocking work, `origin_of` what
     finds out from a transport where its connection comes from (for listeners behind a proxy, say). `audit` is told who
-    calls what, and who is refused.
+    calls what, and who is refused. Services among `services` that are late are made at the first call that asks for one.
 
     Raises `ValueError` when two services have an operation of the same name, `TypeError` when one was not declared with
     its permission.
@@ -52,7 +53,7 @@ class Server:
     def __init__(
         self,
         reactor: Any,
-        services: Iterable[Service],
+        services: Iterable[Service | LateServices],
         *,
         authenticator: Authenticator,
         limits: Limits | None = None,

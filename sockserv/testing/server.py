@@ -21,6 +21,7 @@ from sockserv.net.handlers import run_handler
 from sockserv.server import Server
 from sockserv.server.logins import Logins
 from sockserv.services import Service
+from sockserv.services.late import LateServices
 from sockserv.testing.link import Link
 from sockserv.testing.network import MemoryEndpoint, MemoryNetwork
 from sockserv.testing.raw import RawPeer
@@ -65,7 +66,7 @@ class MemoryServer:
 
     def __init__(
         self,
-        services: Iterable[Service],
+        services: Iterable[Service | LateServices],
         *,
         authenticator: Authenticator | None = None,
         limits: Limits | None = None,

@@ -1,6 +1,5 @@
 """Files: storing and sending them, whole and checked, and never out of the folder."""
 
 from sockserv.services.files.service import Files
-from sockserv.services.files.sweeping import FilesSweeper
 
-__all__ = ["Files", "FilesSweeper"]
+__all__ = ["Files"]

@@ -6,9 +6,10 @@ import os
 from pathlib import Path
 
 import pytest
+from twisted.internet.defer import CancelledError, Deferred
+from twisted.python.failure import Failure
 
 from sockserv.files.names import RESERVED_PREFIX
-from sockserv.services.files import FilesSweeper
 from sockserv.trust import FilesAccess
 from tests.disk.services.files.kit import FilesServer, somebody
 from tests.disk.services.files.test_put import break_off, finish, kept, start
@@ -82,34 +83,14 @@ def test_folders_elsewhere_that_somebody_has_used(files: FilesServer, tmp_path: 
     assert sweep(files) == 1
 
 
-def test_once_an_hour(files: FilesServer) -> None:
-    sweeper = FilesSweeper(
-        files.memory.clock, files.service, in_thread=files.memory.network.in_thread
-    )
-    sweeper.start()
-    for _ in range(3):
-        break_off(files, 100)
-        age(files, EXPIRY_SECONDS + 1)
-        files.memory.advance(3599)
-        assert len(files.names()) == 1
-        files.memory.advance(1)
-        assert files.names() == []
-    sweeper.stop()
-    sweeper.stop()
-
-
 def test_it_stops_in_the_middle(files: FilesServer) -> None:
     for number in range(500):
         (files.root / str(number)).mkdir(parents=True)
-    sweeper = FilesSweeper(
-        files.memory.clock, files.service, in_thread=files.memory.network.in_thread
-    )
-    sweeper.start()
-    files.memory.clock.advance(3600)
+    sweeping = Deferred.fromCoroutine(_sweep(files))
+    ended: list[Failure] = []
+    sweeping.addErrback(ended.append)
     for _ in range(5):
         files.memory.network.step()
-    sweeper.stop()
+    sweeping.cancel()
+    assert ended[0].check(CancelledError)
     files.memory.flush()
-    assert not files.memory.clock.getDelayedCalls() or all(
-        call.getTime() < 7200 for call in files.memory.clock.getDelayedCalls()
-    )

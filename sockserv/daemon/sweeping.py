@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Awaitable, Callable
+
 from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
 from twisted.logger import Logger
 from twisted.python.failure import Failure
-
-from sockserv.services.files.service import Files
-from sockserv.services.files.steps import InThread
 
 __all__ = ["FilesSweeper"]
 
@@ -16,14 +15,13 @@ _INTERVAL_SECONDS = 3600.0
 
 
 class FilesSweeper:
-    """Has a files service sweep its folders once an hour. `in_thread` calls a blocking function in a thread."""
+    """Has the folders of a files service swept once an hour. `sweep` does it, and gives how many it has removed."""
 
     _log = Logger()
 
-    def __init__(self, clock: IReactorTime, files: Files, *, in_thread: InThread) -> None:
+    def __init__(self, clock: IReactorTime, sweep: Callable[[], Awaitable[int]]) -> None:
         self._clock = clock
-        self._files = files
-        self._in_thread = in_thread
+        self._sweep_once = sweep
         # Not a LoopingCall: that imports the global reactor.
         self._next: IDelayedCall | None = None
         self._sweeping: Deferred[None] | None = None
@@ -46,7 +44,7 @@ class FilesSweeper:
         sweeping.addErrback(self._log_failure)
 
     async def _run(self) -> None:
-        removed = await self._files.sweep(self._in_thread)
+        removed = await self._sweep_once()
         self._sweeping = None
         if removed:
             self._log.info(

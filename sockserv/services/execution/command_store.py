@@ -5,10 +5,13 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
-from sockserv.services.execution.policy.configuration import Configuration, parse_configuration
 from sockserv.trust.edited_file import EditedFile
+from sockserv.trust.toml_text import toml_document
+
+if TYPE_CHECKING:
+    from sockserv.services.execution.policy.configuration import Configuration
 
 __all__ = ["CommandStore"]
 
@@ -39,7 +42,11 @@ class CommandStore:
 
     @property
     def configuration(self) -> Configuration:
-        """What the file said when it was read last, and could be used. Never waits for a disk."""
+        """What the file said when it was read last, and could be used. Never waits for the file."""
+        if self._configuration is None:
+            from sockserv.services.execution.policy.configuration import Configuration
+
+            return Configuration()
         return self._configuration
 
     def refresh(self) -> bool:
@@ -53,5 +60,12 @@ class CommandStore:
         self._configuration = self._parse(text)
         return True
 
-    def _parse(self, text: str) -> Configuration:
-        return parse_configuration(text, file=self._file.path.name)
+    def _parse(self, text: str) -> Configuration | None:
+        """What the text says; None for nothing. Raises `EditedFileError`."""
+        file = self._file.path.name
+        if not toml_document(text, file=file):
+            return None
+        # Imported late: many daemons have no commands, and start sooner without what knows all that can be said of them.
+        from sockserv.services.execution.policy.configuration import parse_configuration
+
+        return parse_configuration(text, file=file)

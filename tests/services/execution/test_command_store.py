@@ -9,8 +9,8 @@ from twisted.internet.defer import execute
 from twisted.internet.task import Clock
 from twisted.logger import capturedLogs, formatEvent
 
+from sockserv.services.execution.command_store import _FIRST_CONTENT, CommandStore
 from sockserv.services.execution.policy.configuration import Configuration, parse_configuration
-from sockserv.services.execution.policy.store import _FIRST_CONTENT, CommandStore
 from sockserv.trust.edited_file import EditedFileError
 from sockserv.trust.watching import FileWatch
 
