@@ -43,6 +43,7 @@ class Body:
     _failure: Exception | None = None
     _waiting: Deferred[None] | None = None
     _sink: Callable[[int, bytes], None] | None = None
+    _on_news: Callable[[], None] | None = None
 
     def __init__(self, call: RunningCall) -> None:
         self._call = call
@@ -88,6 +89,30 @@ class Body:
                 )
             pieces.append(piece)
         return pieces[0] if len(pieces) == 1 else b"".join(pieces)
+
+    def listen(self, on_news: Callable[[], None]) -> None:
+        """Have `on_news` called when a piece has come, and when no more will, instead of waiting for either.
+
+        For who would wait for long, beside many others. What has come before is there for `next_piece` at once.
+        """
+        self._on_news = on_news
+
+    def next_piece(self) -> bytes | None:
+        """The next piece, if one has come; else None, and `is_at_end` says whether more may come.
+
+        Raises what the call failed with when no piece is left.
+        """
+        taken = self._pop()
+        if taken is not None:
+            return taken[1]
+        if self._failure is not None:
+            raise self._failure
+        return None
+
+    @property
+    def is_at_end(self) -> bool:
+        """Whether all of it has come, and was taken."""
+        return self._is_ended and self._first is None and not self._pieces
 
     def pour(self, sink: Callable[[int, bytes], None]) -> None:
         """Give each piece to `sink` as it comes, with the number of its stream, instead of keeping it for a reader.
@@ -180,7 +205,7 @@ class Body:
 
     def discard(self) -> None:
         """Nobody will read what is here, or what may still come."""
-        self._first = self._pieces = self._tails = None
+        self._first = self._pieces = self._tails = self._on_news = None
         self._sink = _forget
 
     def end(self, failure: Exception | None = None) -> None:
@@ -191,11 +216,13 @@ class Body:
             self.wake()
 
     def wake(self) -> None:
-        """Let the reader go on, if it waits."""
+        """Let the reader go on, if it waits, or know that there is news."""
         waiting = self._waiting
         if waiting is not None:
             self._waiting = None
             waiting.callback(None)
+        elif self._on_news is not None:
+            self._on_news()
 
 
 def _forget(stream: int, piece: bytes) -> None:

@@ -29,8 +29,8 @@ class ChatDatagrams:
         self._port = port
         self._host = host
 
-    def open(self, listener: TwoWays) -> _OfferedWay:
-        """A session with keys of its own, always sealed. Raises `NoRoom`."""
+    def open(self, listener: TwoWays) -> tuple[RecordWay, DatagramSession]:
+        """A session with keys of its own, always sealed, and what a device is told of it. Raises `NoRoom`."""
         keys = SessionKeys.make()
         assert keys.client_key is not None, "these are sealed"
         assert keys.server_key is not None, "these are sealed"
@@ -41,7 +41,7 @@ class ChatDatagrams:
             to_hub_key=keys.client_key.hex(),
             to_device_key=keys.server_key.hex(),
         )
-        return _OfferedWay(self._sessions, keys, listener, offered)
+        return RecordWay(self._sessions, Role.SERVER, keys, listener), offered
 
 
 class ChatPort(ChatDatagrams):
@@ -80,17 +80,3 @@ class ChatPort(ChatDatagrams):
         where: Any = self._listening.getHost()
         number: int = where.port
         return number
-
-
-class _OfferedWay(RecordWay):
-    """The hub's end of a session."""
-
-    def __init__(
-        self,
-        sessions: DatagramSessions,
-        keys: SessionKeys,
-        listener: TwoWays,
-        offered: DatagramSession,
-    ) -> None:
-        super().__init__(sessions, Role.SERVER, keys, listener)
-        self.offered = offered

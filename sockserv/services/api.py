@@ -70,6 +70,16 @@ class Body(Protocol):
     async def take_all(self) -> list[tuple[int, bytes]] | None:
         """All pieces that have come by now, at least one; None at the end. For who takes them to a thread."""
 
+    def listen(self, on_news: Callable[[], None]) -> None:
+        """Have `on_news` called when a piece has come, and when no more will: for who would wait for long, beside many others."""
+
+    def next_piece(self) -> bytes | None:
+        """The next piece, if one has come, else None; raises as iterating does."""
+
+    @property
+    def is_at_end(self) -> bool:
+        """Whether all of it has come, and was taken."""
+
 
 class Call(Protocol[A_co]):
     """One request, while it is being answered.

@@ -8,7 +8,8 @@ Invariants:
 
 from __future__ import annotations
 
-from typing import Final
+from collections.abc import Callable, Coroutine
+from typing import Any, Final, TypeAlias
 
 import attrs
 from twisted.internet.defer import Deferred
@@ -19,7 +20,9 @@ from sockserv.limits import ChatLimits
 from sockserv.services.chat.carrier import Carrier
 from sockserv.trust.identities import Identity
 
-__all__ = ["Device", "OnTheWay"]
+__all__ = ["Device", "OnTheWay", "Work"]
+
+Work: TypeAlias = Callable[["Device"], Coroutine[Any, Any, None]]
 
 _MAX_BYTES_ON_THE_WAY: Final = 1024 * 1024
 """With more, no message is sent to a device before it has acknowledged some."""
@@ -48,21 +51,44 @@ class Device:
     """One program of a member, while it has joined.
 
     `rooms` are those that it is in, each with the id of the newest message that it does not want. `cursor` is the id
-    up to which it was offered everything; while `is_behind`, what is new waits in the store.
+    up to which it was offered everything; while `is_behind`, what is new waits in the store, and `feed` is the work of
+    fetching it.
     """
 
+    __slots__ = (
+        "_bytes_on_the_way",
+        "_delivered",
+        "_doing",
+        "_feed",
+        "_limits",
+        "_lines",
+        "_on_the_way",
+        "_waiting",
+        "carrier",
+        "cursor",
+        "ended",
+        "identity",
+        "is_behind",
+        "name",
+        "rooms",
+        "unstored",
+    )
+
     def __init__(
-        self, identity: Identity, name: str, carrier: Carrier, limits: ChatLimits, *, cursor: int
+        self, identity: Identity, name: str, carrier: Carrier, limits: ChatLimits, *, feed: Work
     ) -> None:
         self.identity = identity
         self.name = name
         self.carrier = carrier
         self.rooms: dict[str, int] = {}
-        self.cursor = cursor
+        self.cursor = 0
         self.is_behind = True
         self.unstored = 0
-        self.ended: Deferred[None] = Deferred()
+        self.ended: Deferred[Exception | None] = Deferred()
+        """Fires with what has ended the session, None for its own wish."""
+        self._feed = feed
         self._limits = limits
+        self._doing: dict[Work, Deferred[None] | None] = {}
         self._on_the_way: list[_Sent] = []
         self._bytes_on_the_way = 0
         self._lines = 0
@@ -79,10 +105,37 @@ class Device:
             return
         self._give(encode_line(event))
 
-    def end(self, error: Exception) -> None:
-        """End the session with an error."""
+    def end(self, error: Exception | None) -> None:
+        """End the session, with an error or without; the first one counts."""
         if not self.ended.called:
-            self.ended.errback(error)
+            self.ended.callback(error)
+
+    # What is done for it
+
+    def begin(self, work: Work) -> None:
+        """Do some work for it, unless that is being done: it lasts as long as there is something to do.
+
+        What it raises ends the session.
+        """
+        if work not in self._doing:
+            self._doing[work] = None
+            done = Deferred.fromCoroutine(self._do(work))
+            if work in self._doing:
+                self._doing[work] = done
+
+    async def _do(self, work: Work) -> None:
+        try:
+            await work(self)
+        except Exception as error:
+            self.end(error)
+        finally:
+            del self._doing[work]
+
+    def stop(self) -> None:
+        """Nothing more is done for it."""
+        for done in tuple(self._doing.values()):
+            if done is not None:
+                done.cancel()
 
     # Messages to it
 
@@ -112,7 +165,7 @@ class Device:
         """The message `first`, and what comes after it, is to be fetched from the store."""
         self.is_behind = True
         self.cursor = first - 1
-        self.wake()
+        self.begin(self._feed)
 
     def send(self, message: OnTheWay, line: bytes) -> None:
         """Send a message."""
@@ -134,7 +187,7 @@ class Device:
             self._bytes_on_the_way -= sent.size
             news.append(sent.message)
         if news and self.is_behind:
-            self.wake()
+            self.begin(self._feed)
         return news
 
     def _give(self, line: bytes) -> None:

@@ -157,11 +157,11 @@ class Hub:
             else:
                 # A guest's name is an address, of which there are any number.
                 self.members.forget(name)
-        device.wake()
+        device.stop()
 
     async def serve(self, device: Device) -> None:
-        """Do what a device says, until it says no more. Raises what receiving raises, and `InvalidArgument`."""
-        while (line := await device.carrier.receive()) is not None:
+        """Do what a device has said by now, and end its session after its last word. Raises what `next_line` does."""
+        while (line := device.carrier.next_line()) is not None:
             try:
                 command = decode_command(line)
             except ValueError as error:
@@ -178,6 +178,8 @@ class Hub:
                         details=dict(error.details),
                     )
                 )
+        if device.carrier.is_complete:
+            device.end(None)
 
     async def _do(self, device: Device, command: Command) -> None:
         match command:
@@ -196,10 +198,8 @@ class Hub:
                 device.notify(Left(room, device.identity.name))
 
     async def feed(self, device: Device) -> None:
-        """Give a device from the store what it has not had, as often as it falls behind. Raises `StoreError`."""
-        while True:
-            while not (device.is_behind and device.has_plenty_of_room):
-                await device.change()
+        """Give a device that is behind from the store what it has not had, as far as it has room. Raises `StoreError`."""
+        while device.is_behind and device.has_plenty_of_room:
             given_out = self._given_out
             count = min(_AT_ONCE, device.room)
             conversations = [f"#{room}" for room in device.rooms]

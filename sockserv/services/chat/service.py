@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import time
 from bisect import bisect_right
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
-from twisted.internet.defer import Deferred, DeferredList, FirstError
+from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IReactorTime
 from twisted.internet.task import deferLater
 
@@ -112,15 +113,18 @@ class Chat(Service):
         args = call.args
         hub = (await self._opening.get()).hub
         carrier, offered = self._carrier_for(call)
-        device = Device(call.identity, args.device, carrier, self._limits, cursor=0)
+        device = Device(call.identity, args.device, carrier, self._limits, feed=hub.feed)
         try:
             await hub.join(device, args.rooms, after=args.after, datagrams=offered)
-            await _first_of(
-                hub.serve(device),
-                hub.feed(device),
-                carrier.run(),
-                _wait_for_end(device, call.clock),
-            )
+            del args, offered  # of thousands who are idle it is this that takes the memory
+            device.begin(hub.feed)
+            carrier.listen(partial(device.begin, hub.serve))
+            device.begin(hub.serve)
+            error = await device.ended
+            # What has ended the session may be what it is doing at this moment.
+            await deferLater(call.clock, 0)
+            if error is not None:
+                raise error
         finally:
             hub.leave(device)
             carrier.close()
@@ -128,12 +132,9 @@ class Chat(Service):
     def _carrier_for(self, call: Call[JoinArguments]) -> tuple[Carrier, DatagramSession | None]:
         """What carries a session, and the datagrams that it may go by, if it is to."""
         if call.args.datagrams and self._datagrams is not None:
-            try:
-                carrier = TwoWayCarrier(call, self._datagrams)
-            except NoRoom:
-                pass
-            else:
-                return carrier, carrier.offered
+            carrier = TwoWayCarrier(call)
+            with suppress(NoRoom):
+                return carrier, carrier.open(self._datagrams)
         return CallCarrier(call), None
 
     # Without one
@@ -294,28 +295,6 @@ def _search(store: ChatStore, identity: Identity, args: SearchArguments) -> list
         return store.search(args.text, "", [conversation], count=args.count)
     rooms = [name for name in store.rooms() if may_enter(identity, name[1:])]
     return store.search(args.text, identity.name, rooms, count=args.count)
-
-
-async def _wait_for_end(device: Device, clock: IReactorTime) -> None:
-    try:
-        await device.ended
-    finally:
-        # What ends the session may be what it is doing at this moment.
-        await deferLater(clock, 0)
-
-
-async def _first_of(*coroutines: Coroutine[Any, Any, None]) -> None:
-    """Run all until the first has ended, then cancel the others. Raises what that one has raised."""
-    running = [Deferred.fromCoroutine(coroutine) for coroutine in coroutines]
-    try:
-        await DeferredList(
-            running, fireOnOneCallback=True, fireOnOneErrback=True, consumeErrors=True
-        )
-    except FirstError as error:
-        error.subFailure.raiseException()
-    finally:
-        for one in running:
-            one.cancel()
 
 
 def _unread(store: ChatStore, name: str, rooms: list[str]) -> dict[str, int]:

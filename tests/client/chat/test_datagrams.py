@@ -12,14 +12,13 @@ from twisted.internet.error import CannotListenError
 from twisted.internet.interfaces import IListeningPort
 
 from sockserv.chat.facts import DatagramSession
-from sockserv.chat.ways import TwoWays
+from sockserv.chat.ways import DatagramWay, TwoWays
 from sockserv.client import Client
 from sockserv.client.chat import RoomSession, SentMessage, Session, Talk
 from sockserv.client.chat.datagrams import Datagrams
 from sockserv.limits import DatagramLimits
 from sockserv.net.datagram import DatagramSessions
 from sockserv.server.chat_datagrams import ChatDatagrams
-from sockserv.services.chat.two_ways import OfferedWay
 from sockserv.testing import DatagramLink, DatagramNetwork, Link, MemoryDatagramPort
 from sockserv.testing.datagrams import SERVER_ADDRESS
 from tests.services.chat.talking import HubInMemory, somebody
@@ -41,7 +40,7 @@ class HubWithDatagrams(HubInMemory):
         self.udp.bind(self.sessions, SERVER_ADDRESS, link=self.link)
         self._datagrams = ChatDatagrams(self.sessions, lambda: SERVER_ADDRESS[1])
 
-    def open(self, listener: TwoWays) -> OfferedWay:
+    def open(self, listener: TwoWays) -> tuple[DatagramWay, DatagramSession]:
         return self._datagrams.open(listener)
 
 

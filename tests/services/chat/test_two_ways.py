@@ -8,10 +8,9 @@ import pytest
 
 from sockserv.chat.facts import DatagramSession
 from sockserv.chat.lines import Joined, MessageEvent, Received, decode_event, encode_line
-from sockserv.chat.ways import MAX_AHEAD_LINES, TwoWays
+from sockserv.chat.ways import MAX_AHEAD_LINES, DatagramWay, TwoWays
 from sockserv.client import Client, OutgoingCall
 from sockserv.errors import CallError, InvalidArgument, NoRoom, Unavailable
-from sockserv.services.chat.two_ways import OfferedWay
 from sockserv.testing import Link
 from tests.services.chat.talking import HubInMemory, somebody
 
@@ -24,7 +23,6 @@ class Way:
     """The hub's end of the datagrams: what it has sent is in the hands of the test."""
 
     max_bytes = 1156
-    offered = OFFERED
 
     def __init__(self, listener: TwoWays) -> None:
         self.listener = listener
@@ -45,11 +43,11 @@ class HubWithWays(HubInMemory):
         self.ways: list[Way] = []
         self.is_full = False
 
-    def open(self, listener: TwoWays) -> OfferedWay:
+    def open(self, listener: TwoWays) -> tuple[DatagramWay, DatagramSession]:
         if self.is_full:
             raise NoRoom("the port has as many sessions as it may")
         self.ways.append(Way(listener))
-        return self.ways[-1]
+        return self.ways[-1], OFFERED
 
 
 @pytest.fixture
