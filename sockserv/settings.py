@@ -106,6 +106,9 @@ class FilesSettings:
     partial_expiry_seconds: float = 7 * 86_400.0
     """What is left of an upload that broke off is removed when nobody has gone on with it for so long."""
 
+    max_inbox_files: int = 1000
+    """How many files others may have sent to one identity, and it has neither moved nor removed."""
+
 
 @attrs.frozen(kw_only=True)
 class Settings:

@@ -210,6 +210,8 @@ class DaemonServices:
                 quota_bytes=settings.quota_bytes,
                 rate_bytes_per_second=settings.rate_bytes_per_second,
                 partial_expiry_seconds=settings.partial_expiry_seconds,
+                identity_of=self._identities.named,
+                max_inbox_files=settings.max_inbox_files,
             )
         return self._made_files
 

@@ -40,6 +40,7 @@ class GrantsTable(msgspec.Struct, forbid_unknown_fields=True):
 class _FilesTable(msgspec.Struct, forbid_unknown_fields=True):
     root: str
     access: str
+    inbox: bool | UnsetType = UNSET
 
 
 @attrs.frozen(kw_only=True)
@@ -140,4 +141,7 @@ def _files_grant(table: dict[str, Any]) -> FilesGrant:
         access = FilesAccess(files.access)
     except ValueError:
         raise FieldError("files.access", f"expected ro, rw or drop, not {files.access!r}") from None
-    return FilesGrant(root, access)
+    inbox = None if files.inbox is UNSET else files.inbox
+    if inbox and access is FilesAccess.DROP:
+        raise FieldError("files.inbox", "who may only drop files could not fetch what comes")
+    return FilesGrant(root, access, inbox)

@@ -25,10 +25,19 @@ class FilesAccess(StrEnum):
 
 @attrs.frozen
 class FilesGrant:
-    """A folder, and what may be done in it. `root` is as it was written; who serves files resolves it."""
+    """A folder, and what may be done in it. `root` is as it was written; who serves files resolves it.
+
+    `inbox` is whether others may send files there, None where nobody has said: then it is whether all may be done.
+    """
 
     root: str
     access: FilesAccess
+    inbox: bool | None = None
+
+    @property
+    def has_inbox(self) -> bool:
+        """Whether others may send files there."""
+        return self.access is FilesAccess.READ_WRITE if self.inbox is None else self.inbox
 
 
 @attrs.frozen

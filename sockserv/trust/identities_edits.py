@@ -31,7 +31,10 @@ def with_entry(text: str, entry: Entry) -> str:
         if value:
             table[field] = list(value) if isinstance(value, tuple) else value
     if grants.files is not None:
-        table["files"] = _inline({"root": grants.files.root, "access": grants.files.access.value})
+        files: dict[str, Any] = {"root": grants.files.root, "access": grants.files.access.value}
+        if grants.files.inbox is not None:
+            files["inbox"] = grants.files.inbox
+        table["files"] = _inline(files)
     tokens = table["tokens"] = tomlkit.array()
     for token in entry.tokens:
         tokens.append(_inline_token(token))
@@ -120,7 +123,7 @@ def _token_fields(token: KeptToken) -> dict[str, str | datetime]:
     return fields
 
 
-def _inline(fields: Mapping[str, str | datetime]) -> InlineTable:
+def _inline(fields: Mapping[str, Any]) -> InlineTable:
     """A table in one line."""
     table = tomlkit.inline_table()
     table.update(fields)

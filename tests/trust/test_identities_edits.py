@@ -131,6 +131,7 @@ def test_however_an_identity_is_written(before: str, alice: str, after: str, end
             FilesGrant,
             st.sampled_from(["reports", "/srv", "a b", '"', "\\", "#"]),
             st.sampled_from(FilesAccess),
+            st.sampled_from([None, False]),
         ),
         chat=st.lists(st.sampled_from(["lobby", "*", "大厅", '"', "'''"])).map(tuple),
         admin=st.booleans(),

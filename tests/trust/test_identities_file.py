@@ -98,6 +98,23 @@ def test_a_hash_does_not_show() -> None:
     assert HASH not in repr(list(entry.credentials()))
 
 
+@pytest.mark.parametrize(
+    ("access", "inbox", "has_inbox"),
+    [
+        ("rw", "", True),
+        ("rw", ", inbox = false", False),
+        ("ro", "", False),
+        ("ro", ", inbox = true", True),
+        ("drop", "", False),
+        ("drop", ", inbox = false", False),
+    ],
+)
+def test_who_can_be_sent_files(access: str, inbox: str, has_inbox: bool) -> None:
+    entry = parse(f'[a]\nfiles = {{ root = "x", access = "{access}"{inbox} }}')["a"]
+    assert entry.grants.files is not None
+    assert entry.grants.files.has_inbox is has_inbox
+
+
 def test_other_ways_to_write_a_table() -> None:
     dotted = parse('bob.files.root = "x"\nbob.files.access = "rw"\n')
     inline = parse('bob = { files = { root = "x", access = "rw" } }')
@@ -175,6 +192,11 @@ def test_other_ways_to_write_a_table() -> None:
         ('[a.files]\nroot = ""\naccess = "ro"', "line 2: a.files.root: expected the path of a f"),
         ('[a.files]\nroot = "x/.."\naccess = "ro"', "line 2: a.files.root: expected the path"),
         ('[a.files]\nroot = "x\\u0000"\naccess = "ro"', "line 2: a.files.root: expected the p"),
+        ('[a.files]\nroot = "x"\naccess = "rw"\ninbox = 1', "line 4: a.files.inbox: expected bool"),
+        (
+            '[a]\nfiles = { root = "x", access = "drop", inbox = true }',
+            "line 2: a.files.inbox: who may only drop files could not fetch",
+        ),
         ('[a.files]\nrot = ""', "line 2: a.files.rot: there is no such setting; did you mean root"),
         ("[a]\nchat = ['']", "line 2: a.chat[0]: expected the name of a room"),
         (f"[a]\nchat = ['{'x' * 65}']", "line 2: a.chat[0]: expected the name of a room"),

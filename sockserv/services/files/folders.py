@@ -29,13 +29,15 @@ def own_grant(identity: Identity) -> FilesGrant | None:
 class Folder:
     """A folder as somebody has it.
 
-    `rule` says for the audit log what allows it. `place` is the same for all who have the same folder.
+    `rule` says for the audit log what allows it. `place` is the same for all who have the same folder. `has_inbox` is
+    whether others may send files here.
     """
 
     jail: Jail
     access: FilesAccess
     place: tuple[str, ...]
     rule: str
+    has_inbox: bool
 
     def check_reading(self) -> None:
         """Raises `FilesDenied` for who may only put things here."""
@@ -87,11 +89,11 @@ class Folders:
     def _make(self, grant: FilesGrant) -> Folder:
         rule = f"files:{grant.access} {grant.root}".rstrip()
         if grant.root.startswith("/"):
-            return Folder(Jail(grant.root), grant.access, (grant.root,), rule)
+            return Folder(Jail(grant.root), grant.access, (grant.root,), rule, grant.has_inbox)
         below = [name for name in grant.root.split("/") if name not in ("", ".")]
         try:
             names = components("/".join(below))
         except FilesError as error:
             raise FilesDenied("the folder that you were given cannot be one") from error
         jail = Jail(self._root, names, makes_root=True)
-        return Folder(jail, grant.access, (self._root, *names), rule)
+        return Folder(jail, grant.access, (self._root, *names), rule, grant.has_inbox)

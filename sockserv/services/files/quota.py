@@ -9,11 +9,11 @@ from __future__ import annotations
 
 import stat
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from threading import Lock
 from typing import Final
 
-from sockserv.files.errors import QuotaExceeded
+from sockserv.files.errors import NotFound, QuotaExceeded
 from sockserv.files.jail import Jail
 from sockserv.files.names import is_reserved
 from sockserv.services.files.partials import Partials
@@ -30,15 +30,19 @@ _AHEAD_BYTES: Final = 16 * 1024 * 1024
 """An upload of unknown size reserves so much more each time."""
 
 
-def measure(jail: Jail, partials: Partials) -> int:
-    """How many bytes the files below a jail's root have, without those that are being uploaded; blocks."""
+def measure(jail: Jail, partials: Partials, path: str = "") -> int:
+    """How many bytes the files in a directory and below have, without those that are being uploaded; blocks.
+
+    One that is not there has none.
+    """
     used = 0
-    for found in walk(jail, "", recursive=True, skip_denied=True):
-        for name, status in found.entries:
-            if stat.S_ISREG(status.st_mode) and not (
-                is_reserved(name) and partials.is_claimed(name, found.directory)
-            ):
-                used += status.st_size
+    with suppress(NotFound):
+        for found in walk(jail, path, recursive=True, skip_denied=True):
+            for name, status in found.entries:
+                if stat.S_ISREG(status.st_mode) and not (
+                    is_reserved(name) and partials.is_claimed(name, found.directory)
+                ):
+                    used += status.st_size
     return used
 
 

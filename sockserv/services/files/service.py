@@ -18,18 +18,21 @@ from sockserv.files.arguments import (
     ListArguments,
     MakeDirectoryArguments,
     MoveArguments,
+    OfferArguments,
+    OfferedArguments,
     PartialArguments,
     PathArguments,
     PutArguments,
     RemoveArguments,
 )
-from sockserv.files.facts import Digest, Entry, Kept, Stored, Usage
+from sockserv.files.facts import Digest, Entry, Kept, KeptOffer, Offered, Stored, Usage
 from sockserv.files.names import components
 from sockserv.services.api import Audit, Call, NoArguments, Service, operation
 from sockserv.services.files import tree
 from sockserv.services.files.download import Download, digest_file
 from sockserv.services.files.folders import Folders, own_grant
 from sockserv.services.files.getting import Sent, send
+from sockserv.services.files.offering import Offers
 from sockserv.services.files.putting import receive
 from sockserv.services.files.steps import InThread, Steps, run_all
 from sockserv.services.files.store import Share, Store
@@ -54,8 +57,9 @@ class Files(Service):
     Relative roots of grants count from the directory `root`, which is made when it is used first. `grant_of` says what
     an identity was given. `quota_bytes` is how much may be in the folder of anybody but the owner, and
     `rate_bytes_per_second` how fast each of them may send and receive; None for no bound. What is left of a broken
-    upload goes after `partial_expiry_seconds`, when `sweep` is called. `seconds` never goes back, `now_ns` is the time
-    of day.
+    upload goes after `partial_expiry_seconds`, when `sweep` is called. `identity_of` gives the identity of a name, to
+    whom others may send files, `max_inbox_files` is how many of these may wait there. `seconds` never goes back,
+    `now_ns` is the time of day.
     """
 
     def __init__(
@@ -66,6 +70,8 @@ class Files(Service):
         quota_bytes: int | None = None,
         rate_bytes_per_second: int | None = None,
         partial_expiry_seconds: float = 7 * 86_400.0,
+        identity_of: Callable[[str], Identity | None] = lambda name: None,
+        max_inbox_files: int = 1000,
         seconds: Callable[[], float] = time.monotonic,
         now_ns: Callable[[], int] = time.time_ns,
     ) -> None:
@@ -77,6 +83,7 @@ class Files(Service):
             seconds=seconds,
             now_ns=now_ns,
         )
+        self._offers = Offers(self._store, identity_of=identity_of, max_files=max_inbox_files)
 
     async def sweep(self, in_thread: InThread) -> int:
         """Remove what is left of broken uploads that nobody has gone on with; gives how many.
@@ -139,6 +146,16 @@ class Files(Service):
             call.in_thread,
             digest_file(folder.jail, args.path, args.algorithm, self._store.digests),
         )
+
+    @operation("files.offer", args=OfferArguments, permission="files")
+    async def offer(self, call: Call[OfferArguments]) -> Offered:
+        """Store a file for somebody else: its content is the body, from an offset on."""
+        return await self._offers.take(call)
+
+    @operation("files.offered", args=OfferedArguments, permission="files", audit=Audit.READS)
+    async def offered(self, call: Call[OfferedArguments]) -> KeptOffer:
+        """What is there of an offer that broke off, or whose answer has not come."""
+        return await self._offers.kept(call)
 
     # Names
 

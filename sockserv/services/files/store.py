@@ -7,6 +7,7 @@ from functools import partial
 
 import attrs
 
+from sockserv.files.offers import INBOX
 from sockserv.services.files.cache import DigestCache
 from sockserv.services.files.folders import Folder, Folders
 from sockserv.services.files.pace import Pace
@@ -63,17 +64,31 @@ class Store:
         is_owner = EVERYTHING in identity.permissions
         limit = None if is_owner else self._quota_bytes
         rate = None if is_owner else self._rate_bytes_per_second
-        key = (limit, *folder.place)
-        quota = self._quotas.get(key)
-        if quota is None:
-            self._quotas[key] = quota = Quota(
-                limit, partial(measure, folder.jail, self.partials), seconds=self._seconds
-            )
+        quota = self._quota(limit, folder, "")
         pace = None if rate is None else self._paces.setdefault(identity.name, Pace(rate))
         storing = self._storing.get(folder.place)
         if storing is None:
             self._storing[folder.place] = storing = Storing()
         return Share(folder, quota, storing, pace)
+
+    def inbox_quota_of(self, identity: Identity) -> Quota:
+        """What bounds that which others send to an identity: the owner's inbox has a quota, too. Raises `FilesDenied`."""
+        share = self.share_of(identity)
+        if share.quota.limit_bytes is None:
+            return self._quota(self._quota_bytes, share.folder, INBOX)
+        return share.quota
+
+    def _quota(self, limit_bytes: int | None, folder: Folder, path: str) -> Quota:
+        """That of a folder, or of the directory `path` in it."""
+        key = (limit_bytes, *folder.place, path)
+        quota = self._quotas.get(key)
+        if quota is None:
+            self._quotas[key] = quota = Quota(
+                limit_bytes,
+                partial(measure, folder.jail, self.partials, path),
+                seconds=self._seconds,
+            )
+        return quota
 
     def sweep(self, *, expiry_seconds: float) -> Generator[int, None, int]:
         """Remove what broken uploads have left, and nobody has gone on with for a time; gives how many. Blocks."""
