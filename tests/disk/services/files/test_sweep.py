@@ -84,13 +84,9 @@ def test_folders_elsewhere_that_somebody_has_used(files: FilesServer, tmp_path: 
 
 
 def test_it_stops_in_the_middle(files: FilesServer) -> None:
-    for number in range(500):
-        (files.root / str(number)).mkdir(parents=True)
     sweeping = Deferred.fromCoroutine(_sweep(files))
     ended: list[Failure] = []
     sweeping.addErrback(ended.append)
-    for _ in range(5):
-        files.memory.network.step()
     sweeping.cancel()
-    assert ended[0].check(CancelledError)
     files.memory.flush()
+    assert ended[0].check(CancelledError)
