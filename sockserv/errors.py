@@ -169,9 +169,7 @@ class GoodbyeCode(StrEnum):
     LOGIN_TIMEOUT = "login-timeout"
     REVOKED = "revoked"
     IDLE_TIMEOUT = "idle-timeout"
-    SLOW_READER = "slow-reader"
     TOO_MANY_CONNECTIONS = "too-many-connections"
-    INTERNAL = "internal"
 
     @property
     def is_graceful(self) -> bool:

@@ -59,6 +59,9 @@ class Limits:
     max_unauthenticated_connections: int = 1_024
     """How many of them may be waiting for their login."""
 
+    max_unauthenticated_connections_per_second: float = 200.0
+    """How many that come to no login one place on the network may make on average; ten seconds' worth of it at once."""
+
     max_identity_connections: int = 1_024
     """How many of them one identity may have by its logins; whoever may do everything always gets in."""
 

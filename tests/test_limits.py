@@ -63,7 +63,7 @@ def test_the_least_headers() -> None:
 
 @pytest.mark.parametrize("name", NAMES)
 def test_a_quantity_has_its_unit(name: str) -> None:
-    counted = ("_calls", "_connections", "_attempts", "_logins", "_sources")
+    counted = ("_calls", "_connections", "_attempts", "_logins", "_sources", "_per_second")
     assert name.endswith(("_bytes", "_seconds", *counted))
 
 

@@ -13,6 +13,7 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from sockserv.errors import GoodbyeCode
+from sockserv.net.arrivals import Arrivals
 from sockserv.net.peer import Peer
 from sockserv.net.settings import PeerSettings
 from sockserv.wire.messages import Goodbye, encode_frame
@@ -21,6 +22,9 @@ __all__ = ["PeerFactory", "PeerSet"]
 
 _REFUSAL_SECONDS: Final = 2.0
 """How long somebody who is not let in may take to read why."""
+
+_QUIET_SECONDS: Final = 60.0
+"""After so long without a refusal, the next one is the first in a row."""
 
 _SHUTTING_DOWN: Final = "the server is shutting down"
 
@@ -31,7 +35,13 @@ class PeerSet:
     def __init__(self, settings: PeerSettings) -> None:
         self._clock = settings.clock
         self._place_of = settings.place_of
+        self._is_here = settings.is_here
         limits = settings.limits
+        self._arrivals = Arrivals(
+            settings.clock,
+            per_second=limits.max_unauthenticated_connections_per_second,
+            most_places=limits.max_login_sources,
+        )
         self._interval_seconds = 0.2 * min(
             limits.login_timeout_seconds,
             limits.keepalive_interval_seconds,
@@ -72,6 +82,15 @@ class PeerSet:
             empty, self._empty = self._empty, []
             for waiting in empty:
                 waiting.callback(None)
+
+    def may_come(self, address: IAddress | None) -> bool:
+        """Whether somebody who has just connected from an address is listened to; this machine itself always is."""
+        return self._is_here(address) or self._arrivals.may_come(self._place_of(address))
+
+    def came_in(self, peer: Peer) -> None:
+        """A connection has come to a login, and so was no waste."""
+        assert peer.transport is not None
+        self._arrivals.came_in(self._place_of(peer.transport.getPeer()))
 
     def has_room_for(self, address: IAddress | None, count: int) -> bool:
         """Whether somebody from an address may wait for a login, of which no more than `count` do.
@@ -165,12 +184,16 @@ class PeerFactory(Factory):
     def __init__(self, settings: PeerSettings, peers: PeerSet) -> None:
         self._settings = settings
         self._peers = peers
-        # A flood of connections must not flood the log as well.
+        # A flood of connections must not flood the log as well, although some of it is let in.
         self._refused = 0
+        self._last_refusal = 0.0
 
-    def buildProtocol(self, addr: IAddress | None) -> Protocol:
-        """A peer, or a refusal when a limit is reached."""
+    def buildProtocol(self, addr: IAddress | None) -> Protocol | None:
+        """A peer, a refusal when a limit is reached, or None for who comes too often to be worth a word."""
         limits = self._settings.limits
+        if not self._peers.may_come(addr):
+            self._count_refusal(addr, "too many from there come to no login")
+            return None
         count = len(self._peers)
         if self._peers.is_draining:
             return _Refusal(self._settings.clock, GoodbyeCode.SHUTTING_DOWN, _SHUTTING_DOWN)
@@ -179,10 +202,17 @@ class PeerFactory(Factory):
         most = limits.max_unauthenticated_connections
         if not self._peers.has_room_for(addr, most):
             return self._refuse(addr, f"{most} connections wait for a login, which is the limit")
-        self._refused = 0
         return Peer(self._settings)
 
     def _refuse(self, address: IAddress | None, why: str) -> Protocol:
+        self._count_refusal(address, why)
+        return _Refusal(self._settings.clock, GoodbyeCode.TOO_MANY_CONNECTIONS, why)
+
+    def _count_refusal(self, address: IAddress | None, why: str) -> None:
+        now = self._settings.clock.seconds()
+        if now - self._last_refusal >= _QUIET_SECONDS:
+            self._refused = 0
+        self._last_refusal = now
         self._refused += 1
         if self._refused & (self._refused - 1) == 0:
             self._log.warn(
@@ -191,4 +221,3 @@ class PeerFactory(Factory):
                 count=self._refused,
                 why=why,
             )
-        return _Refusal(self._settings.clock, GoodbyeCode.TOO_MANY_CONNECTIONS, why)

@@ -27,7 +27,7 @@ class PeerSettings:
     `in_thread` calls a blocking function in a thread; a side that never has blocking work needs none. `auth` names the
     login methods that a server offers. `on_made`, `on_hello` and `on_end` are told of connections that were made, of
     those whose hello has come, and of those that are of no more use, and why. `place_of` gives for a peer's address
-    what all addresses of the same somebody have in common.
+    what all addresses of the same somebody have in common, `is_here` says whether one is of this machine.
     """
 
     clock: IReactorTime
@@ -41,3 +41,4 @@ class PeerSettings:
     on_hello: Callable[[Peer], None] = lambda peer: None
     on_end: Callable[[Peer, Exception], None] = lambda peer, why: None
     place_of: Callable[[Any], str] = lambda address: ""
+    is_here: Callable[[Any], bool] = lambda address: True

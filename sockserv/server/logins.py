@@ -59,12 +59,15 @@ class Logins:
         clock: IReactorTime,
         origins: Origins,
         trail: AuditTrail,
+        *,
+        on_admitted: Callable[[Peer], None] = lambda peer: None,
     ) -> None:
         self._authenticator = authenticator
         self._clock = clock
         self._origins = origins
         self._trail = trail
         self._limits = limits
+        self._on_admitted = on_admitted
         self._throttle = Throttle(clock, limits)
         self._turned_away_in_a_row = 0
         self._changes = 0
@@ -108,6 +111,7 @@ class Logins:
         """
         self._enter(peer, identity)
         peer.login(identity)
+        self._on_admitted(peer)
         self._trail.logged_in(peer, method)
         self._log.info("{peer} logged in by {method}", peer=peer, method=method)
 

@@ -15,7 +15,7 @@ from sockserv.net.peer import Peer
 from sockserv.trust.origin import Origin, PeerCertificate
 from sockserv.trust.throttle import source_of
 
-__all__ = ["Origins", "origin_of", "place_of"]
+__all__ = ["Origins", "is_here", "origin_of", "place_of"]
 
 _CREDENTIALS: Final = struct.Struct("=iII")
 """Linux's `struct ucred`: process, account, group."""
@@ -58,6 +58,16 @@ def place_of(address: Any) -> str:
     if isinstance(address, IPv4Address | IPv6Address):
         return source_of(Origin(_plain(address.host)))
     return source_of(Origin())
+
+
+def is_here(address: Any) -> bool:
+    """Whether this is an address of this machine that no other one can have: loopback, or a Unix socket."""
+    if not isinstance(address, IPv4Address | IPv6Address):
+        return True
+    try:
+        return ip_address(_plain(address.host)).is_loopback
+    except ValueError:
+        return False
 
 
 def _plain(host: str) -> str:

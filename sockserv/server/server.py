@@ -24,7 +24,7 @@ from sockserv.net.settings import PeerSettings
 from sockserv.net.threads import InThread, pool_of
 from sockserv.server.dispatch import Dispatcher
 from sockserv.server.logins import Logins
-from sockserv.server.origins import Origins, origin_of, place_of
+from sockserv.server.origins import Origins, is_here, origin_of, place_of
 from sockserv.server.revocation import Revocation
 from sockserv.server.trail import AuditTrail
 from sockserv.services.api import Service
@@ -65,7 +65,14 @@ class Server:
         self._limits = limits or Limits()
         origins = Origins(origin_of)
         trail = self._trail = AuditTrail(reactor, audit, origins)
-        self._logins = logins = Logins(authenticator, self._limits, reactor, origins, trail)
+        self._logins = logins = Logins(
+            authenticator,
+            self._limits,
+            reactor,
+            origins,
+            trail,
+            on_admitted=lambda peer: self._peers.came_in(peer),
+        )
         dispatcher = Dispatcher(services, logins, trail)
         self._revocation = Revocation(dispatcher.permission, trail)
         self._reconsidering: IDelayedCall | None = None
@@ -82,6 +89,7 @@ class Server:
             on_hello=self._greeted,
             on_end=self._ended,
             place_of=place_of,
+            is_here=is_here,
         )
         self._anonymous = authenticator.anonymous
         self._peers = PeerSet(self._settings)

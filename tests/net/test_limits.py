@@ -38,6 +38,8 @@ def test_every_limit_is_checked() -> None:
         "max_held_logins",
         "max_login_delay_seconds",
         "max_login_sources",
+        # tests/net/test_arrivals.py
+        "max_unauthenticated_connections_per_second",
         # tests/net/test_ending.py
         "max_waiting_calls",
         # tests/net/test_liveness.py
@@ -296,15 +298,16 @@ class TestWhoMayWaitForALogin:
 
 def test_a_flood_of_connections_does_not_flood_the_log() -> None:
     with MemoryServer([], limits=Limits(max_connections=1)) as memory, MemoryLog() as log:
-        first = memory.connect_raw()
+        memory.connect()
         for _ in range(100):
             memory.connect_raw()
         assert [line.split(" in a row")[0].split()[-1] for line in log.lines] == [
             *("1", "2", "4", "8", "16", "32", "64")
         ]
-        first.close()
-        memory.flush()
+        memory.advance(59.0)
         memory.connect_raw()
+        assert len(log.lines) == 7
+        memory.advance(60.0)
         memory.connect_raw()
         assert len(log.lines) == 8, "counted from the start again"
 

@@ -12,7 +12,7 @@ import attrs
 import pytest
 from twisted.internet.address import IPv4Address, IPv6Address, UNIXAddress
 
-from sockserv.server.origins import origin_of
+from sockserv.server.origins import is_here, origin_of
 from sockserv.testing import Link, MemoryNetwork, RawPeer
 from sockserv.trust import Origin, PeerCertificate
 
@@ -52,6 +52,24 @@ class Elsewhere(socket.socket):
 )
 def test_an_address(address: Any, expected: Origin) -> None:
     assert origin_of(Transport(address)) == expected
+
+
+@pytest.mark.parametrize(
+    ("address", "expected"),
+    [
+        (IPv4Address("TCP", "127.0.0.1", 4711), True),
+        (IPv4Address("TCP", "127.9.9.9", 4711), True),
+        (IPv6Address("TCP", "::1", 4711), True),
+        (IPv6Address("TCP", "::ffff:127.0.0.1", 4711), True),
+        (UNIXAddress(None), True),
+        (IPv4Address("TCP", "192.0.2.7", 4711), False),
+        (IPv6Address("TCP", "::ffff:192.0.2.7", 4711), False),
+        (IPv6Address("TCP", "fe80::1%eth0", 4711), False),
+        (IPv4Address("TCP", "a proxy", 4711), False),
+    ],
+)
+def test_whether_it_is_of_this_machine(address: Any, expected: bool) -> None:
+    assert is_here(address) is expected
 
 
 def test_the_account_at_the_other_end_of_a_unix_socket() -> None:
