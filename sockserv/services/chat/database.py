@@ -13,7 +13,7 @@ from sockserv.errors import SockservError
 
 __all__ = ["StoreError", "explained", "open_database"]
 
-_VERSION: Final = 1
+_VERSION: Final = 2
 _BUSY_SECONDS: Final = 10.0
 
 _SCHEMA: Final = """
@@ -34,12 +34,6 @@ CREATE TABLE mail (
     PRIMARY KEY (member, id)
 ) WITHOUT ROWID;
 CREATE INDEX mail_of_message ON mail (id);
-CREATE TABLE numbers (
-    sender TEXT NOT NULL,
-    device TEXT NOT NULL,
-    last INTEGER NOT NULL,
-    PRIMARY KEY (sender, device)
-) WITHOUT ROWID;
 CREATE TABLE received (member TEXT PRIMARY KEY, id INTEGER NOT NULL) WITHOUT ROWID;
 CREATE TABLE read (
     member TEXT NOT NULL,
@@ -47,10 +41,12 @@ CREATE TABLE read (
     id INTEGER NOT NULL,
     PRIMARY KEY (member, conversation)
 ) WITHOUT ROWID;
-CREATE TABLE rooms (conversation TEXT PRIMARY KEY, last INTEGER NOT NULL) WITHOUT ROWID;
 CREATE TABLE seen (member TEXT PRIMARY KEY, at REAL NOT NULL) WITHOUT ROWID;
 CREATE VIRTUAL TABLE words USING fts5 (text, content = '');
 """
+
+_FROM_VERSION_1: Final = "DROP TABLE numbers; DROP TABLE rooms;"
+"""What these said the indexes of the messages say as well."""
 
 
 class StoreError(SockservError):
@@ -86,9 +82,10 @@ def _prepare(database: sqlite3.Connection) -> None:
     database.execute("PRAGMA synchronous = FULL")
     database.execute("PRAGMA foreign_keys = ON")
     (version,) = database.execute("PRAGMA user_version").fetchone()
-    if version == 0:
+    if version in (0, 1):
+        change = _FROM_VERSION_1 if version else _SCHEMA
         database.executescript(
-            f"BEGIN IMMEDIATE; {_SCHEMA} PRAGMA user_version = {_VERSION}; COMMIT"
+            f"BEGIN IMMEDIATE; {change} PRAGMA user_version = {_VERSION}; COMMIT"
         )
     elif version != _VERSION:
         raise StoreError(

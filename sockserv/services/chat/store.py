@@ -5,6 +5,8 @@ Invariants:
 1. A message is stored once, however often it is given: what its sender's device calls it is unique.
 2. What a method has returned is on the disk.
 3. Ids count up and are never given again, whatever is removed.
+4. Words are put into their index in bulk, in the order of the ids: what is in no index yet comes into it before anything is searched for, or
+   removed.
 """
 
 from __future__ import annotations
@@ -23,10 +25,20 @@ __all__ = ["ChatStore"]
 
 _REMOVED_AT_ONCE: Final = 1000
 _MOST_UNREAD: Final = 1000
-
+_INDEXED_AT_ONCE: Final = 1000
+"""With a commit for each the index costs as much as all the rest; a search that has to wait for so many waits some milliseconds."""
 
 _COLUMNS: Final = "id, conversation, sender, device, number, text, at"
 _PREFIXED: Final = ", ".join(f"messages.{name}" for name in _COLUMNS.split(", "))
+_ROOMS: Final = """
+WITH RECURSIVE room (name) AS (
+    SELECT min(conversation) FROM messages WHERE conversation >= '#'
+    UNION ALL
+    SELECT (SELECT min(conversation) FROM messages WHERE conversation > name) FROM room WHERE name < '$'
+)
+SELECT name, (SELECT max(id) FROM messages WHERE conversation = name) FROM room WHERE name < '$'
+"""
+"""From one room to the next in the index of conversations, where those of members come behind: whoever counts all messages takes a second."""
 
 
 class ChatStore:
@@ -37,6 +49,8 @@ class ChatStore:
 
     def __init__(self, path: Path | None) -> None:
         self._database = open_database(path)
+        self._unindexed = _INDEXED_AT_ONCE
+        """How many messages the index may lack; what was stored before this was opened nobody has counted."""
 
     def close(self) -> None:
         """Let go of the file."""
@@ -66,6 +80,9 @@ class ChatStore:
                 else:
                     ids.append(self._stored_id(message))
             self._insert(list(new.values()))
+            self._unindexed += len(new)
+            if self._unindexed >= _INDEXED_AT_ONCE:
+                self._index()
         return ids
 
     def _last_numbers(self, messages: Iterable[NewMessage]) -> dict[tuple[str, str], int]:
@@ -106,19 +123,22 @@ class ChatStore:
             "INSERT OR IGNORE INTO mail VALUES (?, ?)",
             [(member, new_id) for new_id, each in messages for member in each.members],
         )
-        execute(
-            "INSERT INTO words (rowid, text) VALUES (?, ?)",
-            [(new_id, as_indexed(each.text)) for new_id, each in messages],
-        )
-        execute(
-            "INSERT INTO rooms VALUES (?, ?) ON CONFLICT DO UPDATE SET last = excluded.last",
-            {each.conversation: new_id for new_id, each in messages if not each.members}.items(),
-        )
-        last = {(each.sender, each.device): each.number for _, each in messages}
-        execute(
-            "INSERT INTO numbers VALUES (?, ?, ?) ON CONFLICT DO UPDATE SET last = excluded.last",
-            [(*device, number) for device, number in last.items()],
-        )
+
+    def _index(self) -> None:
+        """Put the words of all messages into their index, of which it has all up to some id."""
+        execute = self._database.execute
+        while rows := execute(
+            "SELECT id, text FROM messages WHERE id > ? ORDER BY id LIMIT ?",
+            (self._last_indexed(), _INDEXED_AT_ONCE),
+        ).fetchall():
+            self._database.executemany(
+                "INSERT INTO words (rowid, text) VALUES (?, ?)",
+                [(number, as_indexed(text)) for number, text in rows],
+            )
+        self._unindexed = 0
+
+    def _last_indexed(self) -> int:
+        return self._number("SELECT rowid FROM words ORDER BY rowid DESC LIMIT 1")
 
     def mark_received(self, ids: Iterable[tuple[str, int]]) -> None:
         """Note of members up to which id they have all their mail; never less than before."""
@@ -159,6 +179,7 @@ class ChatStore:
             first, last = execute("SELECT min(id), max(id) FROM messages").fetchone()
             if first is None:
                 return 0, []
+            self._index()
             # Ids have no gaps worth counting: all that are removed are the oldest.
             bound = max(last - keep, 0)
             rows = execute(
@@ -185,15 +206,6 @@ class ChatStore:
             [(message.id, as_indexed(message.text)) for message in messages],
         )
         execute("DELETE FROM messages WHERE id = ?", [(message.id,) for message in messages])
-        # A room and a device of which nothing is left are forgotten, too: many say one thing, and never come again.
-        execute(
-            "DELETE FROM rooms WHERE conversation = ? AND last = ?",
-            [(message.conversation, message.id) for message in messages],
-        )
-        execute(
-            "DELETE FROM numbers WHERE sender = ? AND device = ? AND last = ?",
-            [(message.sender, message.device, message.number) for message in messages],
-        )
 
     # Reading
 
@@ -241,6 +253,9 @@ class ChatStore:
         query = as_query(text)
         if not query:
             return []
+        if self.last_id() > self._last_indexed():
+            with self._transaction():
+                self._index()
         with explained():
             # As one value: SQLite does not take as many as there may be rooms.
             rows = self._database.execute(
@@ -288,13 +303,13 @@ class ChatStore:
     def last_number(self, sender: str, device: str) -> int:
         """The number of a device's last message."""
         return self._number(
-            "SELECT last FROM numbers WHERE sender = ? AND device = ?", sender, device
+            "SELECT max(number) FROM messages WHERE sender = ? AND device = ?", sender, device
         )
 
     def rooms(self) -> dict[str, int]:
         """The conversations of all rooms in which something was said, and the ids of their newest messages."""
         with explained():
-            return dict(self._database.execute("SELECT conversation, last FROM rooms").fetchall())
+            return dict(self._database.execute(_ROOMS).fetchall())
 
     def seen(self) -> dict[str, float]:
         """When members were there last, who are not forgotten."""

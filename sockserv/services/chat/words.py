@@ -16,7 +16,7 @@ _BY_ITSELF: Final = re.compile(
 
 def as_indexed(text: str) -> str:
     """The text as it goes into the index."""
-    return _BY_ITSELF.sub(r" \1 ", text)
+    return text if text.isascii() else _BY_ITSELF.sub(r" \1 ", text)
 
 
 def as_query(text: str) -> str:

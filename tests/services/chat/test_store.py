@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import sqlite3
 from collections.abc import Iterator
+from contextlib import closing
+from pathlib import Path
 from typing import Any
 
 import pytest
 
+from sockserv.services.chat.database import StoreError
 from sockserv.services.chat.messages import NewMessage, StoredMessage
 from sockserv.services.chat.store import ChatStore
 
 LOBBY = "#lobby"
 PAIR = "@alice bob"
+ROOMS = ["#0", "#z", "#\U0010ffff", "#lobby", "#锅炉"]
 
 
 @pytest.fixture
@@ -165,6 +170,68 @@ class TestSearch:
         assert store.search("hello", "bob", [LOBBY], count=10) == [2]
 
 
+class TestIndexLate:
+    """Words come into their index in bulk, or when they are searched for, or removed."""
+
+    @pytest.mark.parametrize("count", [999, 1000, 1001, 2001])
+    def test_every_border(self, store: ChatStore, count: int) -> None:
+        store.add([said(1)])
+        for number in range(2, count + 1):
+            store.add([said(number)])
+        assert store.search("hello", "bob", [LOBBY], count=3000) == list(range(1, count + 1))
+        store.add([said(count + 1, "later")])
+        assert store.search("later", "bob", [LOBBY], count=10) == [count + 1]
+
+    def test_by_two_of_one_file(self, tmp_path: Path) -> None:
+        writing, reading = ChatStore(tmp_path / "messages"), ChatStore(tmp_path / "messages")
+        try:
+            for number in range(1, 7):
+                writing.add([said(number)])
+                if number % 2:
+                    assert len(reading.search("hello", "bob", [LOBBY], count=10)) == number
+            writing.add([said(number) for number in range(7, 1100)])
+            assert len(reading.search("hello", "bob", [LOBBY], count=2000)) == 1099
+        finally:
+            writing.close()
+            reading.close()
+
+    def test_after_a_restart(self, tmp_path: Path) -> None:
+        for number in range(1, 4):
+            store = ChatStore(tmp_path / "messages")
+            store.add([said(2 * number - 1)])
+            store.add([said(2 * number)])
+            store.close()
+        store = ChatStore(tmp_path / "messages")
+        assert store.search("hello", "bob", [LOBBY], count=10) == [1, 2, 3, 4, 5, 6]
+        store.close()
+
+    def test_what_is_removed_before(self, store: ChatStore) -> None:
+        store.add([said(1)])
+        store.add([said(2), said(3)])
+        store.trim(before=2.5, keep=100)
+        assert store.search("hello", "bob", [LOBBY], count=10) == [3]
+        store.trim(before=100.0, keep=100)
+        store.add([said(4)])
+        assert store.search("hello", "bob", [LOBBY], count=10) == [4]
+
+
+def test_what_an_earlier_version_has_written(tmp_path: Path) -> None:
+    with closing(sqlite3.connect(tmp_path / "messages")) as database:
+        ChatStore(tmp_path / "messages").close()
+        database.executescript(
+            "CREATE TABLE numbers (a); CREATE TABLE rooms (a); PRAGMA user_version = 1"
+        )
+    store = ChatStore(tmp_path / "messages")
+    assert store.add([said(1)]) == [1]
+    store.close()
+    with closing(sqlite3.connect(tmp_path / "messages")) as database:
+        tables = {name for (name,) in database.execute("SELECT name FROM sqlite_schema")}
+        assert not tables & {"numbers", "rooms"}
+        database.execute("PRAGMA user_version = 3")
+    with pytest.raises(StoreError, match="another version of sockserv"):
+        ChatStore(tmp_path / "messages")
+
+
 class TestTrimming:
     def test_by_count(self, store: ChatStore) -> None:
         store.add([said(number) for number in range(1, 6)])
@@ -190,6 +257,10 @@ def test_rooms(store: ChatStore) -> None:
     assert store.rooms() == {LOBBY: 4, "#other": 3}
     store.trim(before=3.5, keep=100)
     assert store.rooms() == {LOBBY: 4}
+    store.trim(before=100.0, keep=100)
+    assert store.rooms() == {}
+    store.add([said(number, conversation=room) for number, room in enumerate(ROOMS, 5)])
+    assert store.rooms() == {room: number for number, room in enumerate(ROOMS, 5)}
 
 
 def test_who_was_seen_when(store: ChatStore) -> None:
