@@ -14,6 +14,7 @@ from sockserv.client.files.execution import Execution
 from sockserv.client.files.fetching import Fetcher, mismatch
 from sockserv.client.files.listing import Listing, list_all
 from sockserv.client.files.local import Content, digest_of_bytes, list_folder
+from sockserv.client.files.offering import offer
 from sockserv.client.files.plan import (
     Action,
     Direction,
@@ -27,7 +28,7 @@ from sockserv.client.files.progress import Progress, Summary, ignore
 from sockserv.client.files.sending import Sender
 from sockserv.files.arguments import ALWAYS, NEVER
 from sockserv.files.errors import NotAFile, NotFound
-from sockserv.files.facts import Digest, Entry, FileType, Stored, Usage
+from sockserv.files.facts import Digest, Entry, FileType, Offered, Stored, Usage
 from sockserv.files.status import entry_of
 
 if TYPE_CHECKING:
@@ -109,6 +110,32 @@ class Files:
             )
 
         return Deferred.fromCoroutine(get())
+
+    def offer(
+        self,
+        local: AnyPath,
+        *,
+        to: str,
+        name: str | None = None,
+        resume: bool = True,
+        on_progress: Progress = ignore,
+    ) -> Deferred[Offered]:
+        """Send the file at `local` to the identity `to`, into its inbox; fires with where it is there.
+
+        It is called `name` there, None: as here, with a number if that is taken. Nobody is told: say it by
+        `client.chat`. The very same file is not sent again before it was taken out of the inbox. Fails with
+        `NoReceiver` where `to` takes no files, and `RefusedName` for a name that cannot be read.
+        """
+        sending = offer(
+            self._client,
+            self._in_thread,
+            Path(local),
+            to,
+            name,
+            resume=resume,
+            progress=on_progress,
+        )
+        return Deferred.fromCoroutine(sending)
 
     def sync(
         self,

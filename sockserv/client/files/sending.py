@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Awaitable, Callable
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, ClassVar, Final
 
 import attrs
 import msgspec
@@ -50,6 +50,9 @@ _TRAILER: Final = 1
 @attrs.frozen(kw_only=True)
 class Sender:
     """Sends files. `preserve` has the server keep their modes and times, `resume` go on with what broke off."""
+
+    operation: ClassVar[str] = "files.put"
+    result: ClassVar[type[Stored]] = Stored
 
     client: Client
     in_thread: InThread
@@ -111,7 +114,7 @@ class Sender:
                 await call.send(piece)
                 done += len(piece)
                 self.progress(Transfer(attrs.evolve(step, size=done), State.RUNNING, done))
-            stored = await _end(call, digest_of(hasher))
+            stored = await _end(call, digest_of(hasher), Stored)
         finally:
             call.cancel()
         self.progress(Transfer(attrs.evolve(step, size=done), State.DONE, done))
@@ -122,7 +125,7 @@ class Sender:
         upload = self._upload(source)
         if not upload:
             return 0
-        partial = await self._kept(PartialArguments(path=step.path, upload=upload))
+        partial = await self._kept(step, upload)
         if not 0 < partial.offset <= source.status.st_size:
             return 0
         if await self.in_thread(source.skip, partial.offset) == partial.digest:
@@ -130,13 +133,17 @@ class Sender:
         source.rewind()
         return 0
 
-    async def _kept(self, arguments: PartialArguments) -> Kept:
+    async def _kept(self, step: Step, upload: str) -> Kept:
         """What the server has of the upload, once it knows that the connection is gone on which that began."""
         for _ in range(_BUSY_TRIES):
             try:
-                return (await self.client.call("files.partial", arguments, result=Kept)).result
+                return await self._ask_what_is_kept(step, upload)
             except Busy:
                 await deferLater(self.client.clock, _BUSY_SECONDS)
+        return await self._ask_what_is_kept(step, upload)
+
+    async def _ask_what_is_kept(self, step: Step, upload: str) -> Kept:
+        arguments = PartialArguments(path=step.path, upload=upload)
         return (await self.client.call("files.partial", arguments, result=Kept)).result
 
     def _upload(self, source: Source) -> str:
@@ -157,10 +164,10 @@ class Sender:
             upload=self._upload(source),
             offset=offset,
         )
-        call = await self.client.open("files.put", arguments)
+        call = await self.client.open(self.operation, arguments)
         try:
             await self._send_content(call, offset, step, source)
-            return await _end(call, source.digest)
+            return await _end(call, source.digest, self.result)
         except FileBroken:
             raise SourceChanged(f"{source.path} became shorter while it was sent") from None
         finally:
@@ -194,7 +201,7 @@ class Sender:
         finally:
             forget(digesting)
 
-    def _arguments(self, step: Step, mode: int, mtime_ns: int, **others: Any) -> PutArguments:
+    def _arguments(self, step: Step, mode: int, mtime_ns: int, **others: Any) -> Any:
         return PutArguments(
             path=step.path,
             overwrite=step.overwrite,
@@ -229,11 +236,11 @@ def _next_part(count: int, seconds: float) -> int:
     return count
 
 
-async def _end(call: OutgoingCall, digest: str) -> Stored:
+async def _end(call: OutgoingCall, digest: str, kind: type[Stored]) -> Stored:
     """Say what the digest of all that was sent is, and wait until it is stored."""
     await call.send(msgspec.json.encode({"digest": digest}), stream=_TRAILER)
     call.end()
-    stored: Stored = await call.result(Stored)
+    stored: Stored = await call.result(kind)
     return stored
 
 

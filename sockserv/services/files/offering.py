@@ -208,7 +208,7 @@ class _OfferedUpload(Upload):
                 except Exists:
                     continue
                 return
-        raise Exists(f"{self.args.path!r}: all names like this one are taken")
+        raise QuotaExceeded(f"{self.args.path!r}: all names like this one are taken")
 
     def _check_room(self, inbox: int, most: int, *, with_unfinished: bool) -> None:
         count = 0
