@@ -16,6 +16,7 @@ from typing import Final, TypeAlias
 
 import msgspec
 
+from sockserv.execution.bounds import TimeLimit
 from sockserv.execution.outcome import KillReason, Outcome
 from sockserv.keeping.record import Record
 from sockserv.processes.starting import Launch
@@ -72,7 +73,7 @@ class Order(_Said, frozen=True, tag="order"):
     launch: Launch
     pause_seconds: float
     has_input: bool = True
-    timeout_seconds: float | None = None
+    time_limit: TimeLimit | None = None
     columns: int = 0
     rows: int = 0
 

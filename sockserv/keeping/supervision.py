@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator
 from signal import SIGCONT, SIGINT, SIGKILL, SIGTERM
 from typing import Protocol
 
+from sockserv.execution.bounds import TimeLimit
 from sockserv.execution.grace import (
     KILLED_SECONDS,
     LAST_BYTES,
@@ -75,14 +76,15 @@ class Supervision:
         streams: int,
         now: float,
         pause_seconds: float,
-        timeout_seconds: float | None = None,
+        time_limit: TimeLimit | None = None,
     ) -> None:
         self._record = record
         self._job = job
         self._output = output
         self._begun = now
         self._pause_seconds = pause_seconds
-        self._timeout_at = None if timeout_seconds is None else now + timeout_seconds
+        self._time_limit = time_limit
+        self._timeout_at = None if time_limit is None else now + time_limit.seconds
         self._steps: Iterator[float] | None = None
         self._step_at: float | None = None
         self._reason: KillReason | None = None
@@ -103,9 +105,13 @@ class Supervision:
 
     def advance(self, now: float) -> None:
         """Do what is due by now."""
-        if self._timeout_at is not None and now >= self._timeout_at:
+        if (
+            self._time_limit is not None
+            and self._timeout_at is not None
+            and now >= self._timeout_at
+        ):
             self._timeout_at = None
-            self.stop(KillReason.TIMEOUT, now=now)
+            self.stop(KillReason.TIMEOUT, now=now, message=self._time_limit.message)
         if self._step_at is not None and now >= self._step_at:
             self._go_on(now)
 

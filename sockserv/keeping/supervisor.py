@@ -129,7 +129,7 @@ class Supervisor:
             streams=1 if channels.stderr is None else 2,
             now=now(),
             pause_seconds=order.pause_seconds,
-            timeout_seconds=order.timeout_seconds,
+            time_limit=order.time_limit,
         )
         self._sources: dict[int, Callable[[bytes, float], None]] = {
             channels.stdout: self._supervision.add_stdout

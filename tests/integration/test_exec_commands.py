@@ -65,8 +65,8 @@ class TestOutcomes:
         ("arguments", "status", "said"),
         [
             (["--", "sh", "-c", "kill -SEGV $$"], 139, "signalled(SEGV)"),
-            (["--timeout", "0.2", "--", "sleep", "60"], 124, "killed(timeout)"),
-            (["--output-limit", "10k", "--", "yes"], 137, "killed(output-limit)"),
+            (["--timeout", "0.2", "--", "sleep", "60"], 124, "killed(timeout): it ran longer"),
+            (["--output-limit", "10k", "--", "yes"], 137, "killed(output-limit): it wrote more"),
             (["--", "no-such-program"], 127, "failed-to-start(ENOENT)"),
             (["--cwd", "/no/such/folder", "--", "true"], 127, "failed-to-start(ENOENT)"),
             (["--", "/etc/passwd"], 126, "failed-to-start(EACCES)"),

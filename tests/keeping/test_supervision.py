@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from sockserv.execution.bounds import TimeLimit
 from sockserv.execution.outcome import KillReason
 from sockserv.keeping.spool import SpoolFull
 from sockserv.keeping.supervision import Supervision
@@ -189,14 +190,16 @@ def test_force_is_at_once_also_while_it_is_stopped() -> None:
 
 @pytest.mark.parametrize(("seconds", "is_stopped"), [(9.9, False), (10.0, True)])
 def test_its_time(seconds: float, is_stopped: bool) -> None:
-    life = Life(timeout_seconds=10.0)
+    life = Life(time_limit=TimeLimit(10.0, "it ran too long"))
     assert life.supervision.next_step_at == life.now + 10
     life.pass_time(seconds)
     assert life.job.take_seen() == ([SIGINT] if is_stopped else [])
     life.end()
     life.gone()
     life.end_streams()
-    assert str(life.supervision.outcome()) == ("killed(timeout)" if is_stopped else "exited(0)")
+    outcome = life.supervision.outcome()
+    said = ("killed(timeout)", "it ran too long") if is_stopped else ("exited(0)", "")
+    assert (str(outcome), outcome.message) == said
 
 
 def test_a_stop_that_comes_too_late() -> None:

@@ -209,6 +209,7 @@ class LiveJob:
             code=ending.code,
             signal=None if ending.signal is None else name_of_signal(ending.signal),
             reason=ended.reason,
+            message=ended.message,
             job=self.name,
             rule=self._rule,
             stdin_bytes=running.child.stdin.written_bytes,

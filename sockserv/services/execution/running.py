@@ -17,6 +17,7 @@ from twisted.internet.interfaces import IDelayedCall
 from twisted.python.failure import Failure
 
 from sockserv.execution.arguments import STANDARD_ERROR, STANDARD_OUTPUT
+from sockserv.execution.bounds import excess_message, time_limit
 from sockserv.execution.outcome import KillReason
 from sockserv.limits import ExecutionLimits
 from sockserv.services.api import Call
@@ -31,11 +32,15 @@ __all__ = ["Ended", "RunningChild"]
 
 @attrs.frozen
 class Ended:
-    """How it was: the `ending` of the first process after `seconds`, and the `reason` why it was killed, if it was."""
+    """How it was: the `ending` of the first process after `seconds`.
+
+    If it was killed, `reason` says why, and `message` more about it in a sentence, where there is more.
+    """
 
     ending: Ending
     reason: KillReason | None
     seconds: float
+    message: str = ""
 
 
 class RunningChild:
@@ -56,6 +61,7 @@ class RunningChild:
         self.child = child
         self._call = call
         self._clock = call.clock
+        self._decision = decision
         self.started_at = self._clock.seconds()
         self._reason: KillReason | None = None
         self._is_forced = False
@@ -77,7 +83,14 @@ class RunningChild:
             limit_bytes=decision.output_limit_bytes,
             on_excess=lambda: self.stop(KillReason.OUTPUT_LIMIT),
         )
-        self._timer = self._set_timeout(decision.timeout_seconds, limits)
+        self._time_limit = time_limit(
+            rule=decision.rule,
+            asked_seconds=call.args.timeout_seconds,
+            decided_seconds=decision.timeout_seconds,
+            default_seconds=limits.default_timeout_seconds,
+            max_seconds=limits.max_timeout_seconds,
+        )
+        self._timer = self._set_timeout()
 
     @property
     def stdout_bytes(self) -> int:
@@ -112,17 +125,25 @@ class RunningChild:
         await self._outflow.finish(may_cut=lambda: bool(reason or self._reason))
         if self._outflow.was_cut and self._call.ended_by is None:
             reason = reason or self._reason
-        return Ended(ending, reason, seconds)
+        return Ended(ending, reason, seconds, self._explain(reason))
 
-    def _set_timeout(
-        self, asked_seconds: float | None, limits: ExecutionLimits
-    ) -> IDelayedCall | None:
-        seconds = asked_seconds or limits.default_timeout_seconds
-        if limits.max_timeout_seconds is not None:
-            seconds = min(seconds or limits.max_timeout_seconds, limits.max_timeout_seconds)
-        if seconds is None:
+    def _set_timeout(self) -> IDelayedCall | None:
+        if self._time_limit is None:
             return None
-        return self._clock.callLater(seconds, self.stop, KillReason.TIMEOUT)
+        return self._clock.callLater(self._time_limit.seconds, self.stop, KillReason.TIMEOUT)
+
+    def _explain(self, reason: KillReason | None) -> str:
+        """What there is to say about the reason why it was killed."""
+        if reason is KillReason.TIMEOUT and self._time_limit is not None:
+            return self._time_limit.message
+        limit_bytes = self._decision.output_limit_bytes
+        if reason is KillReason.OUTPUT_LIMIT and limit_bytes is not None:
+            return excess_message(
+                rule=self._decision.rule,
+                asked_bytes=self._call.args.output_limit_bytes,
+                limit_bytes=limit_bytes,
+            )
+        return ""
 
     def _on_ended(self, ending: Ending | Failure) -> None:
         self._ended.tell(Ending() if isinstance(ending, Failure) else ending)

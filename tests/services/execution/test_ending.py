@@ -131,11 +131,21 @@ class TestGradedStop:
 
 class TestReasons:
     @pytest.mark.parametrize(
-        ("asked", "default", "most", "seconds"),
-        [(3.0, None, None, 3), (None, 4.0, None, 4), (9.0, 4.0, 5.0, 5), (None, None, 6.0, 6)],
+        ("asked", "default", "most", "seconds", "whose"),
+        [
+            (3.0, None, None, 3, "that it was given"),
+            (None, 4.0, None, 4, "that this server gives"),
+            (9.0, 4.0, 5.0, 5, "that this server allows"),
+            (None, None, 6.0, 6, "that this server allows"),
+        ],
     )
     def test_the_smallest_time_counts(
-        self, asked: float | None, default: float | None, most: float | None, seconds: float
+        self,
+        asked: float | None,
+        default: float | None,
+        most: float | None,
+        seconds: float,
+        whose: str,
     ) -> None:
         with LiveServer(default_timeout_seconds=default, max_timeout_seconds=most) as server:
             running = server.begin("sleep", timeout_seconds=asked)
@@ -143,6 +153,9 @@ class TestReasons:
             assert not running.has_ended
             server.memory.advance(0.1)
             running.check("killed(timeout)")
+            assert running.outcome is not None
+            said = f"it ran longer than the {seconds} seconds {whose}"
+            assert running.outcome.message.startswith(said)
 
     def test_the_caller_cancels(self) -> None:
         log = Log()

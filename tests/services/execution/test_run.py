@@ -241,6 +241,9 @@ class TestOutputLimit:
             running = server.run("hundred", output_limit_bytes=limit)
             running.check(said)
             assert len(running.stdout) + len(running.stderr) == min(limit, 100)
+            assert running.outcome is not None
+            begins = "it wrote more than the 99 bytes that it was given" if limit < 100 else ""
+            assert running.outcome.message[: len(begins) or None] == begins
 
     def test_the_program_is_stopped(self) -> None:
         async def chatter(process: ScriptedProcess) -> int:

@@ -15,6 +15,7 @@ from twisted.logger import Logger
 
 from sockserv.errors import Unavailable
 from sockserv.execution.arguments import StartArguments
+from sockserv.execution.bounds import time_limit
 from sockserv.execution.errors import JobExists, OutcomeUnknown
 from sockserv.execution.outcome import Outcome, OutcomeKind
 from sockserv.keeping.folder import JobFolder
@@ -170,7 +171,6 @@ class SupervisedJobs:
         if decision.output_limit_bytes is not None:
             spool_bytes = min(spool_bytes, decision.output_limit_bytes)
         expiry_seconds = args.expiry_seconds or limits.expiry_seconds
-        timeouts = (decision.timeout_seconds, limits.max_timeout_seconds)
         terminal = program.terminal
         identity = call.identity.name
         return Order(
@@ -189,7 +189,12 @@ class SupervisedJobs:
             launch=launch_of(program),
             pause_seconds=self._pause_seconds,
             has_input=args.stdin and decision.takes_stdin,
-            timeout_seconds=min((each for each in timeouts if each is not None), default=None),
+            time_limit=time_limit(
+                rule=decision.rule,
+                asked_seconds=args.timeout_seconds,
+                decided_seconds=decision.timeout_seconds,
+                max_seconds=limits.max_timeout_seconds,
+            ),
             columns=0 if terminal is None else terminal.columns,
             rows=0 if terminal is None else terminal.rows,
         )

@@ -55,7 +55,9 @@ class TestStarting:
         assert order.launch.environment == {b"PATH": b"/bin"}
         assert order.launch.has_terminal
         assert (order.columns, order.rows) == (132, 43)
-        assert (order.timeout_seconds, order.pause_seconds, order.has_input) == (5.0, 2.0, False)
+        assert order.time_limit is not None
+        assert order.time_limit.seconds == 5.0
+        assert (order.pause_seconds, order.has_input) == (2.0, False)
         assert Path(order.folder) == kept.folder / "alice" / "build"
         assert read_record(kept.jobs.find("alice", "build").folder) == order.record  # type: ignore[union-attr]
 
@@ -90,7 +92,9 @@ class TestStarting:
     def test_how_long_it_may_run(self, tmp_path: Path, asked: float | None, seconds: float) -> None:
         kept = Kept(tmp_path, max_timeout_seconds=50)
         kept.run(timeout_seconds=asked)
-        assert kept.supervisors.orders[0].timeout_seconds == seconds
+        limit = kept.supervisors.orders[0].time_limit
+        assert limit is not None
+        assert limit.seconds == seconds
 
     def test_a_name_is_taken_once(self, kept: Kept) -> None:
         kept.run()
