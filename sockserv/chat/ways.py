@@ -17,6 +17,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, Final, Protocol
 
+import attrs
+
 __all__ = [
     "MAX_AHEAD_BYTES",
     "MAX_AHEAD_LINES",
@@ -65,6 +67,15 @@ class DatagramWay(Protocol):
         """End it."""
 
 
+@attrs.define
+class _Sent:
+    """A line that went by datagrams, and when."""
+
+    line: bytes
+    since: float
+    has_arrived: bool = False
+
+
 class TwoWays:
     """One end of a session.
 
@@ -75,7 +86,6 @@ class TwoWays:
 
     # Of lists, which are short: an empty deque has most of a KiB, and thousands of sessions are idle.
     __slots__ = (
-        "_acknowledged",
         "_ahead",
         "_by_datagrams",
         "_clock",
@@ -119,10 +129,9 @@ class TwoWays:
         self._last = 0
         self._untaken: list[tuple[int, int]] = []
         self._untaken_bytes = 0
-        self._by_datagrams: dict[int, tuple[bytes, float]] = {}
-        """What datagrams are to bring, by number, from the first on that is not acknowledged: the line, and since when."""
-        self._acknowledged: set[int] = set()
-        """Those of them that have arrived, but may wait there for one before them, as the stream of datagrams has an order."""
+        self._by_datagrams: dict[int, _Sent] = {}
+        """What datagrams are to bring, by number, from the first on that is not acknowledged. Those behind it may have arrived, but wait
+        there for one before them, as the stream of datagrams has an order."""
         # What comes in.
         self._received: list[bytes] = []
         self._failure: Exception | None = None
@@ -192,7 +201,7 @@ class TwoWays:
             and len(record) <= datagrams.max_bytes
             and datagrams.send(record)
         ):
-            self._by_datagrams[number] = (line, self._clock.seconds())
+            self._by_datagrams[number] = _Sent(line, self._clock.seconds())
             if self._timer is None:
                 self._timer = self._clock.callLater(STALL_SECONDS, self._check)
         else:
@@ -208,8 +217,8 @@ class TwoWays:
         self._timer = None
         if not self._by_datagrams:
             return
-        _, since = next(iter(self._by_datagrams.values()))
-        left = since + STALL_SECONDS - self._clock.seconds()
+        first = next(iter(self._by_datagrams.values()))
+        left = first.since + STALL_SECONDS - self._clock.seconds()
         if left > 0:
             self._timer = self._clock.callLater(left, self._check)
         else:
@@ -218,9 +227,8 @@ class TwoWays:
     def _slow_down(self, why: str) -> None:
         was_fast, self._is_fast = self._is_fast, False
         again, self._by_datagrams = self._by_datagrams, {}
-        self._acknowledged.clear()
-        for number, (line, _) in again.items():
-            self._to_connection(self._record(number, line))
+        for number, sent in again.items():
+            self._to_connection(self._record(number, sent.line))
         if was_fast:
             self._on_way(False, why)
 
@@ -232,19 +240,20 @@ class TwoWays:
 
     def acknowledged(self, record: bytes) -> None:
         """A datagram has brought a record of ours."""
-        number = _number_of(record)
-        if number in self._by_datagrams:
-            self._acknowledged.add(number)
+        sent = self._by_datagrams.get(_number_of(record))
+        if sent is not None:
+            sent.has_arrived = True
             self._forget_arrived()
         self._speed_up()
 
     def _forget_arrived(self) -> None:
-        while self._by_datagrams:
-            first = next(iter(self._by_datagrams))
-            if first not in self._acknowledged:
+        arrived = []
+        for number, sent in self._by_datagrams.items():
+            if not sent.has_arrived:
                 break
-            self._acknowledged.remove(first)
-            del self._by_datagrams[first]
+            arrived.append(number)
+        for number in arrived:
+            del self._by_datagrams[number]
 
     def undelivered(self, record: bytes) -> None:
         """A record of ours is given up by the datagrams; it may have arrived."""
@@ -252,7 +261,7 @@ class TwoWays:
         found = self._by_datagrams.pop(number, None)
         if found is not None:
             # Those behind it stay: they wait for it there, if it was ever sent.
-            self._to_connection(self._record(number, found[0]))
+            self._to_connection(self._record(number, found.line))
 
     def ended(self, why: str) -> None:
         """No more datagrams come or go."""
@@ -298,7 +307,6 @@ class TwoWays:
             number, size = self._untaken.pop(0)
             self._untaken_bytes -= size
             self._by_datagrams.pop(number, None)
-            self._acknowledged.discard(number)
         self._forget_arrived()
         self._flush()
 

@@ -94,6 +94,8 @@ class Dispatcher:
                 if operation.audit is not Audit.NEVER:
                     self._trail.refused(call, wrong, operation)
                 raise
+            # It is a part of the header, all of which a call that lasts would keep.
+            request.args = NOTHING
         else:
             call.args = defaults
         return operation.handler(call)

@@ -15,8 +15,9 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Callable, Iterator
+from functools import lru_cache
 from operator import attrgetter
-from typing import Generic, TypeVar
+from typing import Any, Generic, TypeVar
 
 import attrs
 import msgspec
@@ -50,6 +51,15 @@ class Prefix:
 
 
 U32_BIG_ENDIAN = Prefix(">I")
+
+# Thousands of readers share theirs.
+_getter_of = lru_cache(attrgetter)
+
+
+@lru_cache
+def _unpacking(layout: str) -> Callable[..., tuple[Any, ...]]:
+    return struct.Struct(layout).unpack_from
+
 
 FIRST_BYTES_OF_TLS = "these are the first bytes of TLS"
 """How the error begins that says that the peer speaks TLS."""
@@ -100,9 +110,9 @@ class FrameReader(Generic[H]):
         self.max_header_bytes = max_header_bytes
         self.max_body_bytes = max_body_bytes
         self._decode_header = decode_header
-        self._size_of = attrgetter(size_field)
+        self._size_of = _getter_of(size_field)
         self._width = prefix.width
-        self._unpack_from = struct.Struct(prefix.layout).unpack_from
+        self._unpack_from = _unpacking(prefix.layout)
         self._body_left = 0
         # The beginning of a prefix or header that no delivery has completed yet.
         self._started: bytearray | None = None
