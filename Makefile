@@ -21,7 +21,7 @@ EDITABLE := --config-settings editable_mode=compat --editable
 # The tests start some hundreds of processes, each of which would compile every module anew.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: serve test lint format unit unit-edges unit-core disk coverage fuzz integration clean
+.PHONY: serve test lint format unit unit-edges unit-core disk coverage covered fuzz integration clean
 
 # The shell passes Ctrl-C, or the end of make, on to twistd, and waits until that has cleaned up. An end that was asked
 # for (143: by SIGTERM) is no mishap.
@@ -31,7 +31,9 @@ serve: $(VENV)/ready-to-serve
 	while wait $$twistd; status=$$?; kill -0 $$twistd 2>/dev/null; do :; done; \
 	[ $$status -eq 143 ] || exit $$status
 
-test: lint coverage fuzz integration
+test: $(VENV)/ready-to-test
+	@$(AT_ONCE) lint covered fuzz
+	@$(MAKE) --no-print-directory integration
 
 lint: $(VENV)/ready-to-test
 	$(BIN)/ruff check $(CODE) twisted
@@ -74,7 +76,9 @@ disk: $(VENV)/ready-to-test
 
 # All of these. On Python 3.11 they take more than twice as long when they are watched.
 coverage: $(VENV)/ready-to-test
-	@$(AT_ONCE) covered-edges covered-core covered-disk
+	@$(AT_ONCE) covered
+
+covered: covered-edges covered-core covered-disk
 	$(BIN)/coverage combine --quiet
 	$(BIN)/coverage report --skip-covered --fail-under=90
 
@@ -90,7 +94,7 @@ fuzz: $(VENV)/ready-to-test
 
 # A file's tests share what is costly to make, so they stay together.
 integration: $(VENV)/ready-to-test
-	$(PYTEST) $(PARALLEL) --dist=loadfile tests/integration
+	$(PYTEST) $(PARALLEL) --dist=loadfile --no-loadscope-reorder tests/integration
 
 clean:
 	rm -rf $(VENV) build dist *.egg-info .coverage .hypothesis .mypy_cache .pytest_cache .ruff_cache

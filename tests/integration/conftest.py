@@ -26,6 +26,41 @@ TWISTD = Path(sys.executable).with_name("twistd")
 DEADLINE_SECONDS = 30.0
 ANY_PORT = "tcp:0:interface=127.0.0.1"
 
+_LONGEST_FILES = (
+    "test_wheel",
+    "test_crash_files",
+    "test_people",
+    "test_crash_jobs",
+    "test_exec_commands",
+    "test_kept_jobs",
+)
+
+
+def pytest_configure() -> None:
+    """Whoever runs the tests in the background may ignore signals; what the tests start must not inherit that.
+
+    A handler, even one that does nothing, does not outlive the start of another program.
+    """
+    for number in (signal.SIGINT, signal.SIGQUIT, signal.SIGHUP, signal.SIGTERM):
+        if signal.getsignal(number) == signal.SIG_IGN:
+            signal.signal(number, lambda *_: None)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Those that take longest come first: whoever began with one as the last would be waited for."""
+
+    def place(item: pytest.Item) -> int:
+        name = item.path.stem
+        return _LONGEST_FILES.index(name) if name in _LONGEST_FILES else len(_LONGEST_FILES)
+
+    items.sort(key=place)
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_auto_num_workers() -> int:
+    """Two a core: half of the time a test waits, and not for a processor."""
+    return 2 * len(os.sched_getaffinity(0))
+
 
 def until(condition: Callable[[], object]) -> None:
     """Wait until something is so."""

@@ -36,7 +36,7 @@ import attrs
 from sockserv.keeping.folder import JobFolder, find_folders
 from sockserv.keeping.record import read_record
 from sockserv.processes.table import Machine
-from tests.integration.conftest import ANY_PORT, Twistd
+from tests.integration.conftest import ANY_PORT, Twistd, start_process
 from tests.integration.test_cli import SOCKSERV, environment
 
 _MAX_JOBS = 8
@@ -111,7 +111,7 @@ class Crashes:
         )
         script = f"{pause} i=0; while [ $i -lt {job.count} ]; do echo $i; i=$((i+1)); done"
         arguments = [*SOCKSERV, "exec", "--detach", "--job", job.name, "--shell", "--", script]
-        return job, subprocess.Popen(
+        return job, start_process(
             arguments,
             env=environment(SOCKSERV_STATE=str(self.state)),
             stdin=subprocess.DEVNULL,

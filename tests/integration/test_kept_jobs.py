@@ -167,7 +167,8 @@ class TestTheDaemon:
         assert (again.returncode, output) == (5, b"before\nafter\n")
 
     def test_its_bounds(self, start_daemon: Callable[..., Twistd], owner: Account) -> None:
-        start_daemon("[kept]\nmax_identity_jobs = 2\nspool_bytes = 1000\nexpiry_seconds = 8.0\n")
+        bounds = "[kept]\nmax_identity_jobs = 2\nspool_bytes = 1000\n"
+        daemon = start_daemon(bounds)
         start_job(owner, "writes", "head", "-c", "2000", "/dev/zero")
         start_job(owner, "sleeps", "sleep", "300")
         refused = owner.run("exec", "--detach", "--", "true")
@@ -175,6 +176,11 @@ class TestTheDaemon:
         assert "max_identity_jobs" in refused.stderr
         until(lambda: how(owner, "writes") == "killed output-limit")
         assert jobs_of(owner)["writes"]["stdout_bytes"] == 1000
-        until(lambda: "writes" not in jobs_of(owner))
+        owner.succeed("jobs", "--remove", "writes")
+        # Each has the time that was set when it started.
+        daemon.stop()
+        start_daemon(f"{bounds}expiry_seconds = 0.1\n")
+        start_job(owner, "brief", "true")
+        until(lambda: "brief" not in jobs_of(owner))
         start_job(owner, "third", "true")
         owner.succeed("kill", "--force", "sleeps")
