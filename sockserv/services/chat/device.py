@@ -69,6 +69,7 @@ class Device:
         "ended",
         "identity",
         "is_behind",
+        "is_held",
         "name",
         "rooms",
         "unstored",
@@ -83,6 +84,8 @@ class Device:
         self.rooms: dict[str, int] = {}
         self.cursor = 0
         self.is_behind = True
+        self.is_held = False
+        """Whether a command of it waits, and all that it has said after that."""
         self.unstored = 0
         self.ended: Deferred[Exception | None] = Deferred()
         """Fires with what has ended the session, None for its own wish."""

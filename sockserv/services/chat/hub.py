@@ -11,9 +11,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from functools import partial
-from typing import Any, Final
+from typing import Final
 
-from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IReactorTime
 from twisted.internet.task import deferLater
 from twisted.logger import Logger
@@ -35,14 +34,13 @@ from sockserv.chat.lines import (
     Refused,
     Say,
     Slowed,
-    Undelivered,
     decode_command,
     encode_line,
 )
 from sockserv.chat.names import Place, conversation_of, parse_place, room_key
 from sockserv.errors import CallError, InternalError, InvalidArgument
 from sockserv.limits import ChatLimits
-from sockserv.services.chat.database import StoreError
+from sockserv.services.chat.deliveries import Deliveries
 from sockserv.services.chat.device import Device, OnTheWay
 from sockserv.services.chat.members import Members, check_room
 from sockserv.services.chat.messages import NewMessage, StoredMessage, message_for
@@ -55,8 +53,6 @@ __all__ = ["Hub"]
 
 _AT_ONCE: Final = 100
 """So many messages are fetched from the store at a time."""
-_TELLING_SECONDS: Final = 0.05
-"""What becomes of messages is told so much later, all that is known by then together."""
 
 
 class Hub:
@@ -79,7 +75,8 @@ class Hub:
     ) -> None:
         self.members = Members(limits)
         self.limits = limits
-        self.storing = Storing(store, in_thread)
+        self.storing = Storing(clock, store, in_thread)
+        self.deliveries = Deliveries(clock, self.members, store, in_thread)
         self._clock = clock
         self._store = store
         self._in_thread = in_thread
@@ -87,8 +84,6 @@ class Hub:
         self._knows = knows
         self._given_out = 0
         """The newest id that was given out."""
-        self._received: dict[str, int] = {}
-        self._is_noting = False
 
     async def open(self) -> None:
         """Look up where the messages end. Raises `StoreError`."""
@@ -153,45 +148,66 @@ class Hub:
         member = self.members.get(name)
         if member is not None and not member.devices:
             if self._knows(name):
-                self._note(self._store.mark_seen, name, now)
+                self.deliveries.note(self._store.mark_seen, name, now)
             else:
                 # A guest's name is an address, of which there are any number.
                 self.members.forget(name)
         device.stop()
 
-    async def serve(self, device: Device) -> None:
-        """Do what a device has said by now, and end its session after its last word. Raises what `next_line` does."""
-        while (line := device.carrier.next_line()) is not None:
-            try:
-                command = decode_command(line)
-            except ValueError as error:
-                raise InvalidArgument(f"a command cannot be understood: {error}") from None
-            try:
-                await self._do(device, command)
-            except CallError as error:
-                device.notify(
-                    Refused(
-                        error.wire_code,
-                        error.message,
-                        number=command.number if isinstance(command, Say) else None,
-                        room=command.room if isinstance(command, Enter | Leave) else None,
-                        details=dict(error.details),
-                    )
-                )
-        if device.carrier.is_complete:
+    def serve(self, device: Device) -> None:
+        """Do what a device has said by now, one command after the other, and end its session after its last word.
+
+        No Deferred and no coroutine for each: most commands wait for nothing.
+        """
+        carrier = device.carrier
+        try:
+            while not device.is_held and (line := carrier.next_line()) is not None:
+                self._take_command(device, _command_of(line))
+        except Exception as error:
+            device.end(error)
+            return
+        if carrier.is_complete and not device.is_held:
             device.end(None)
 
-    async def _do(self, device: Device, command: Command) -> None:
+    def _take_command(self, device: Device, command: Command) -> None:
+        if isinstance(command, Received):
+            # What was not given out it cannot have.
+            self.deliveries.take_received(device, command.id, newest=self._given_out)
+            return
+        try:
+            if isinstance(command, Say):
+                self._check_place(device, command)
+            # Whatever others are told of costs them as much as a message.
+            seconds = self.members.seconds_too_early(device.identity.name, self._clock.seconds())
+            if seconds or device.unstored >= self.limits.max_unstored:
+                device.is_held = True
+                device.begin(partial(self._do_later, command=command, seconds=seconds))
+            else:
+                self._do(device, command)
+        except CallError as error:
+            _refuse(device, command, error)
+
+    async def _do_later(self, device: Device, *, command: Command, seconds: float) -> None:
+        """Do a command when it is its turn; all that the device says after it waits."""
+        if seconds:
+            device.notify(Slowed(round(seconds, 3)))
+            await deferLater(self._clock, seconds)
+        while device.unstored >= self.limits.max_unstored:
+            await device.change()
+        try:
+            self._do(device, command)
+        except CallError as error:
+            _refuse(device, command, error)
+        device.is_held = False
+        self.serve(device)
+
+    def _do(self, device: Device, command: Command) -> None:
         match command:
             case Say():
-                await self._say(device, command)
-            case Received():
-                self._take_received(device, command.id)
+                self._say(device, command)
             case Enter():
-                await self._wait_for_turn(device)
                 self._enter(device, room_key(command.room), after=self._given_out)
             case Leave():
-                await self._wait_for_turn(device)
                 room = room_key(command.room)
                 if self.members.leave_room(device, room):
                     self._tell(room, Left(room, device.identity.name))
@@ -235,26 +251,18 @@ class Hub:
 
     # Messages
 
-    async def _say(self, device: Device, command: Say) -> None:
+    def _check_place(self, device: Device, command: Say) -> None:
         place = parse_place(command.to)
         self.check(device.identity, place, command.text)
         if not place.is_member and place.name not in device.rooms:
             raise NotInRoom(f"enter the room {place.name} before you say something in it")
-        await self._wait_for_turn(device)
-        while device.unstored >= self.limits.max_unstored:
-            await device.change()
+
+    def _say(self, device: Device, command: Say) -> None:
         device.unstored += 1
         message = self.message(
-            device.identity.name, device.name, command.number, place, command.text
+            device.identity.name, device.name, command.number, parse_place(command.to), command.text
         )
         self.storing.add(message, partial(self._stored, device, message))
-
-    async def _wait_for_turn(self, device: Device) -> None:
-        """Wait if the member does more than it may: whatever others are told of costs them as much as a message."""
-        seconds = self.members.seconds_too_early(device.identity.name, self._clock.seconds())
-        if seconds:
-            device.notify(Slowed(round(seconds, 3)))
-            await deferLater(self._clock, seconds)
 
     def message(self, sender: str, device: str, number: int, place: Place, text: str) -> NewMessage:
         """A message to be stored."""
@@ -318,55 +326,6 @@ class Hub:
                     if (name, device.name) != own:
                         device.offer(on_the_way, line)
 
-    def _take_received(self, device: Device, number: int) -> None:
-        name = device.identity.name
-        member = self.members.get(name)
-        before = 0 if member is None else member.received
-        for message in device.received(number):
-            if message.sender == name or (message.is_mail and message.id <= before):
-                continue
-            self._note_delivered(message, name)
-        if member is not None and number > member.received:
-            member.received = min(number, self._given_out)
-            self._note_received(name, member.received)
-
-    def _note_delivered(self, message: OnTheWay, to: str) -> None:
-        sender = self.members.get(message.sender)
-        device = None if sender is None else sender.devices.get(message.device)
-        if device is not None and device.note_delivered(message.id, to):
-            self._clock.callLater(_TELLING_SECONDS, device.tell_delivered)
-
-    def _note_received(self, name: str, number: int) -> None:
-        """Have it stored up to where a member has its mail, soon."""
-        self._received[name] = number
-        if not self._is_noting:
-            self._is_noting = True
-            self._clock.callLater(_TELLING_SECONDS, self._store_received)
-
-    def _store_received(self) -> None:
-        self._is_noting = False
-        received, self._received = self._received, {}
-        if received:
-            self._note(self._store.mark_received, list(received.items()))
-
-    def _note(self, function: Callable[..., None], *args: Any) -> None:
-        """Have something stored that nobody waits for."""
-
-        async def note() -> None:
-            try:
-                await self._in_thread(function, *args)
-            except StoreError as error:
-                self._log.error("{why}", why=error)
-
-        Deferred.fromCoroutine(note())
-
-    def tell_undelivered(self, message: StoredMessage, members: Iterable[str], why: str) -> None:
-        """Tell the device that has sent a message, if it is there, who will not get it."""
-        sender = self.members.get(message.sender)
-        device = None if sender is None else sender.devices.get(message.device)
-        if device is not None:
-            device.notify(Undelivered(message.id, tuple(members), why))
-
     # Rooms, and who is there
 
     def _enter(self, device: Device, room: str, *, after: int) -> None:
@@ -392,8 +351,27 @@ class Hub:
 
     async def stop(self) -> None:
         """Note what is to be noted, and wait for what is being written; nothing more is after this."""
-        self._store_received()
+        self.deliveries.store_received()
         await self.storing.idle()
+
+
+def _command_of(line: bytes) -> Command:
+    try:
+        return decode_command(line)
+    except ValueError as error:
+        raise InvalidArgument(f"a command cannot be understood: {error}") from None
+
+
+def _refuse(device: Device, command: Command, error: CallError) -> None:
+    device.notify(
+        Refused(
+            error.wire_code,
+            error.message,
+            number=command.number if isinstance(command, Say) else None,
+            room=command.room if isinstance(command, Enter | Leave) else None,
+            details=dict(error.details),
+        )
+    )
 
 
 def _line_of(message: StoredMessage, reader: str) -> bytes:

@@ -141,7 +141,7 @@ class Opening:
             before = self._wall() - limits.history_seconds
             removed, missed = await self._in_thread(partial(trim, before=before))
             for message, members in missed:
-                opened.hub.tell_undelivered(message, members, _EXPIRED)
+                opened.hub.deliveries.tell_undelivered(message, members, _EXPIRED)
             if not removed:
                 return
 

@@ -118,8 +118,8 @@ class Chat(Service):
             await hub.join(device, args.rooms, after=args.after, datagrams=offered)
             del args, offered  # of thousands who are idle it is this that takes the memory
             device.begin(hub.feed)
-            carrier.listen(partial(device.begin, hub.serve))
-            device.begin(hub.serve)
+            carrier.listen(partial(hub.serve, device))
+            hub.serve(device)
             error = await device.ended
             # What has ended the session may be what it is doing at this moment.
             await deferLater(call.clock, 0)

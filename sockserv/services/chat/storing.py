@@ -1,4 +1,7 @@
-"""Storing messages: all that come while some are being written go to the disk together, and then their senders are told."""
+"""Storing messages: all that come in one turn, or while others are being written, go to the disk together, and then their senders are told.
+
+A commit costs far more than a message: what can wait for no longer than the turn does not have one of its own.
+"""
 
 from __future__ import annotations
 
@@ -6,6 +9,7 @@ from collections.abc import Callable, Sequence
 from typing import Final, TypeAlias
 
 from twisted.internet.defer import Deferred
+from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
 
 from sockserv.services.chat.messages import NewMessage
@@ -25,7 +29,8 @@ class Storing:
 
     _log = Logger()
 
-    def __init__(self, store: ChatStore, in_thread: InThread) -> None:
+    def __init__(self, clock: IReactorTime, store: ChatStore, in_thread: InThread) -> None:
+        self._clock = clock
         self._store = store
         self._in_thread = in_thread
         self._waiting: list[tuple[NewMessage, OnStored]] = []
@@ -37,7 +42,7 @@ class Storing:
         self._waiting.append((message, on_stored))
         if not self._is_writing:
             self._is_writing = True
-            Deferred.fromCoroutine(self._write())
+            self._clock.callLater(0, self._start)
 
     def idle(self) -> Deferred[None]:
         """Fires when nothing is left to write."""
@@ -47,6 +52,9 @@ class Storing:
         else:
             done.callback(None)
         return done
+
+    def _start(self) -> None:
+        Deferred.fromCoroutine(self._write())
 
     async def _write(self) -> None:
         while self._waiting:
