@@ -49,8 +49,8 @@ def test_where_it_is(port: int, interface: str, url: str, offered: tuple[str | N
     chat_port = ChatPort(reactor, port, interface)
     chat_port.listen()
     assert (reactor.asked, chat_port.url) == ([(port, interface)], url)
-    way = chat_port.open(listener(reactor))
-    assert (way.offered.host, way.offered.port) == offered
+    way, told = chat_port.open(listener(reactor))
+    assert (told.host, told.port) == offered
     way.close()
     chat_port.stop()
 
@@ -59,7 +59,7 @@ def test_each_session_has_keys_of_its_own() -> None:
     reactor = Reactor()
     chat_port = ChatPort(reactor, 0, "127.0.0.1")
     chat_port.listen()
-    ways = [chat_port.open(listener(reactor)).offered for _ in range(3)]
+    ways = [chat_port.open(listener(reactor))[1] for _ in range(3)]
     secrets = {
         secret for way in ways for secret in (way.session, way.to_hub_key, way.to_device_key)
     }
@@ -71,7 +71,7 @@ def test_stopping_ends_all_sessions() -> None:
     reactor = Reactor()
     chat_port = ChatPort(reactor, 0, "127.0.0.1")
     chat_port.listen()
-    way = chat_port.open(listener(reactor))
+    way, _ = chat_port.open(listener(reactor))
     chat_port.stop()
     assert not way.send(b"1 0 x")
     chat_port.stop()
