@@ -37,11 +37,13 @@ _NULL: Final = Raw(b"null")
 class IncomingCall(RunningCall, eq=False):
     """One request of the peer, for the service that answers it.
 
-    `args` is the object that the operation declared, `ended_by` what stopped its handler from outside.
+    `args` is the object that the operation declared, `ended_by` what stopped its handler from outside; `allows` says
+    whether it may go on for somebody who has become another, None where nobody has said.
     """
 
     args: Any = None
     ended_by: Exception | None = None
+    allows: Callable[[Any], bool] | None = None
     _body: Body | None = None
     _held: bytes = b""
     _is_stepping: bool = True
@@ -96,6 +98,10 @@ class IncomingCall(RunningCall, eq=False):
         if self._timer is None:
             return 0.0
         return max(0.0, self._timer.getTime() - self.clock.seconds())
+
+    def goes_on_while(self, allows: Callable[[Any], bool]) -> None:
+        """Say for whom this call may go on, when its caller has become another."""
+        self.allows = allows
 
     async def send(self, data: bytes, *, stream: int = 0) -> None:
         """Send the next bytes of the answer; any size.
