@@ -225,6 +225,10 @@ class _NotedCall:
         """Why the operation was stopped from outside."""
         return self.call.ended_by
 
+    def goes_on_while(self, allows: Callable[[Identity], bool]) -> None:
+        """Say whether it may go on when its caller holds something else."""
+        self.call.goes_on_while(allows)
+
     async def send(self, data: bytes, *, stream: int = 0) -> None:
         """Send the next bytes of the answer."""
         self._sent_bytes += len(data)

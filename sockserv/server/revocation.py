@@ -34,8 +34,8 @@ class Revocation:
     def reconsider(self, peer: Peer, current: Callable[[Identity], Identity | None]) -> None:
         """Let the peer be what `current` makes of its identity; None ends its calls and its connection.
 
-        Of the running calls those end whose permission has changed in any way, of who is an admin no more all that
-        need one; the others go on.
+        Of the running calls those end whose permission has changed in any way, unless they have said that what it
+        is now allows them; of who is an admin no more all that need one. The others go on.
         """
         before: Identity | None = peer.identity
         if before is None or not peer.is_logged_in:
@@ -67,7 +67,8 @@ class Revocation:
         for call in _running(peer):
             permission = self._permission_of(call.op)
             reaches_less = is_admin_no_more and permission is not None
-            if before.grant(permission) == now.grant(permission) and not reaches_less:
+            is_the_same = before.grant(permission) == now.grant(permission)
+            if not reaches_less and (is_the_same or _allows(now, permission, call)):
                 continue
             why = f"what {now.name} may do by the permission {permission!r} was changed"
             self._trail.revoked(peer, f"{call.op}: {why}")
@@ -82,6 +83,11 @@ class Revocation:
         except Exception:
             # What a service does when it is cancelled must not keep anybody in.
             self._log.failure("{op} did not let itself be cancelled", op=call.op)
+
+
+def _allows(now: Identity, permission: str | None, call: IncomingCall) -> bool:
+    """Whether a call has said that it goes on for who the caller is now."""
+    return now.may(permission) and call.allows is not None and call.allows(now)
 
 
 def _running(peer: Peer) -> Iterator[IncomingCall]:

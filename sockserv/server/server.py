@@ -141,7 +141,8 @@ class Server:
 
         `current` is given an identity, and gives what it is now. For None its running calls end with
         `PermissionDenied` and its connections are closed, with the goodbye `revoked`. For a changed one the calls end
-        that need a permission under which it holds something else now.
+        that need a permission under which it holds something else now, but those that this still allows (see
+        `Call.goes_on_while`).
 
         It happens in the reactor's next turn, before anything more is read from anybody; the last call until then
         counts.

@@ -120,6 +120,12 @@ class Call(Protocol[A_co]):
         `ConnectionEnded`.
         """
 
+    def goes_on_while(self, allows: Callable[[Identity], bool]) -> None:
+        """Say whether this call may go on when its caller holds something else under the permission that it needs.
+
+        `allows` is given who the caller is then, who still has the permission. Where nothing is said, the call ends.
+        """
+
     async def send(self, data: bytes, *, stream: int = 0) -> None:
         """Send the next bytes of the answer, of any size; waits while the caller takes no more.
 

@@ -62,6 +62,12 @@ class Streams(Service):
     async def run(self, call: Call[Any]) -> None:
         await self._until_stopped(call, deferLater(call.clock, 1000))
 
+    @operation("run uptime", permission="exec")
+    async def run_uptime(self, call: Call[Any]) -> None:
+        """Needs this rule, and says so."""
+        call.goes_on_while(lambda identity: "uptime" in identity.exec)
+        await self._until_stopped(call, deferLater(call.clock, 1000))
+
     @operation("wait", permission=None)
     async def wait(self, call: Call[Any]) -> None:
         await self._until_stopped(call, deferLater(call.clock, 1000))
@@ -374,6 +380,30 @@ def test_a_change_ends_the_calls_that_need_what_has_changed(
             call.cancel()
             with pytest.raises(CallCancelled):
                 memory.run(call.result())
+
+
+@pytest.mark.parametrize("audit", [None, Sink()], ids=["unaudited", "audited"])
+@pytest.mark.parametrize(
+    ("now", "goes_on"),
+    [
+        (attrs.evolve(ALICE, exec=("df", "uptime")), True),
+        (attrs.evolve(OWNER, name="alice", exec=("uptime",)), True),
+        (attrs.evolve(ALICE, exec=("df",)), False),
+        (attrs.evolve(ALICE, permissions=GRANTS - {"exec"}), False),
+        (None, False),
+    ],
+)
+def test_a_call_that_says_what_it_needs(
+    streams: Streams, now: Identity | None, audit: Sink | None, *, goes_on: bool
+) -> None:
+    with serve(streams, audit=audit) as memory:
+        client = memory.connect(ALICE)
+        call = begin(memory, client, "run uptime")
+        reconsider(memory, alice=now)
+        assert len(streams.ends) == (not goes_on)
+        if goes_on:
+            call.cancel()
+        assert type(failure(memory, call)) is (CallCancelled if goes_on else PermissionDenied)
 
 
 def test_who_is_no_admin_any_more_reaches_nothing_of_others(streams: Streams) -> None:

@@ -33,6 +33,7 @@ from sockserv.services.execution.awaited import Awaited
 from sockserv.services.execution.child import Child, Spawner
 from sockserv.services.execution.deciding import Decision, Policy
 from sockserv.services.execution.job import LiveJob, Start
+from sockserv.services.execution.policy.rules import still_allows
 from sockserv.services.execution.reaching import KeptJob, KeptJobs, ReachableJob
 from sockserv.trust.identities import Identity
 
@@ -223,6 +224,7 @@ class Execution(Service):
         except Refused as refused:
             call.note(rule=refused.details.get("rule"))
             raise
+        call.goes_on_while(lambda identity: still_allows(identity, decision.rule))
         environment = {**decision.program.environment, "SOCKSERV_JOB": job}
         program = attrs.evolve(decision.program, environment=environment)
         return attrs.evolve(decision, program=program)
@@ -243,6 +245,8 @@ class Execution(Service):
         """The job that a call is about. Raises `JobNotFound`."""
         owner = _owner(call)
         job = None if owner is None else self._job(owner, call.args.job)
+        # To look after a job takes the permission alone; what it runs by is the job's affair.
+        call.goes_on_while(lambda identity: True)
         return job or _not_found(call)
 
     @property
@@ -255,6 +259,7 @@ class Execution(Service):
         """The kept job that a call is about. Raises `JobNotFound`."""
         owner = _owner(call)
         job = None if owner is None else self._kept_jobs.find(owner, call.args.job)
+        call.goes_on_while(lambda identity: True)
         return job or _not_found(call)
 
     def _check_stopped(self, clock: IReactorTime) -> None:

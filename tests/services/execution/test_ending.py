@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from signal import SIGINT, SIGKILL, SIGTERM
 
+import attrs
 import pytest
 from twisted.internet.defer import Deferred, succeed
 
@@ -198,6 +199,24 @@ class TestReasons:
             assert isinstance(running.failure, PermissionDenied)
             assert log.ends("exec.run") == [("permission-denied", "any", "killed(revoked)")]
             assert server.child.is_gone
+
+    @pytest.mark.parametrize(
+        ("rules", "goes_on"),
+        [(("any", "/bin/df"), True), (("shell",), True), (("/bin/df",), False), ((), False)],
+    )
+    def test_the_callers_rules_are_others(self, rules: tuple[str, ...], *, goes_on: bool) -> None:
+        with LiveServer() as server:
+            alice = attrs.evolve(ALICE, exec=("any",))
+            running = server.begin("stubborn", who=alice, job="a")
+            waiting = server.ask("wait", {"job": "a"}, who=alice)
+            server.memory.server.reconsider(lambda who: attrs.evolve(who, exec=rules))
+            server.memory.advance(6)
+            assert server.child.is_gone is not goes_on
+            if goes_on:
+                assert (running.has_ended, waiting) == (False, [])
+            else:
+                assert isinstance(running.failure, PermissionDenied)
+                assert [outcome["reason"] for outcome in waiting] == ["revoked"]
 
     def test_the_first_reason_counts(self) -> None:
         log = Log()

@@ -31,9 +31,9 @@ from sockserv.services.execution.kept.job import SupervisedJob, Surroundings
 from sockserv.services.execution.kept.link import Supervisors
 from sockserv.services.execution.kept.room import Taken, check_room
 from sockserv.services.execution.launching import launch_of
-from sockserv.services.execution.policy.rules import ANY, SHELL
+from sockserv.services.execution.policy.rules import still_allows
 from sockserv.services.files.steps import InThread
-from sockserv.trust.identities import EVERYTHING, Identity
+from sockserv.trust.identities import Identity
 
 __all__ = ["SupervisedJobs"]
 
@@ -255,14 +255,9 @@ class SupervisedJobs:
 
 
 def _may_run(identity_of: Callable[[str], Identity | None], record: Record) -> bool:
-    """Whether the owner of a job has what it was allowed by, or more."""
+    """Whether the owner of a job may still run it."""
     identity = identity_of(record.identity)
-    if identity is None or not identity.may("exec"):
-        return False
-    rules = identity.exec
-    return (
-        identity.may(EVERYTHING) or record.rule in rules or (SHELL in rules and record.rule == ANY)
-    )
+    return identity is not None and still_allows(identity, record.rule)
 
 
 def _prepare(folder: JobFolder, record: Record) -> int:

@@ -24,6 +24,7 @@ __all__ = [
     "no_rule",
     "program_terms",
     "rules_of",
+    "still_allows",
     "usages_of",
     "why_allowed",
 ]
@@ -42,6 +43,14 @@ def rules_of(identity: Identity, configuration: Configuration) -> tuple[str, ...
         return identity.exec
     rules = configuration.owner_rules
     return (ANY, SHELL, *configuration.commands) if rules is None else rules
+
+
+def still_allows(identity: Identity, rule: str) -> bool:
+    """Whether what runs by a rule may go on for its owner as they are now: they have that rule, or one that allows more."""
+    rules = identity.exec
+    if EVERYTHING in identity.permissions and not rules:
+        return True
+    return identity.may("exec") and (rule in rules or (SHELL in rules and rule == ANY))
 
 
 def program_terms(path: str, command: Command, variables: Names) -> Terms:
