@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 import attrs
@@ -46,6 +47,7 @@ class _Wanted:
     place: str | None
     words: tuple[str, ...]
     send: bool
+    send_file: Path | None
     lines: bool
     follow: bool
     history: int | None
@@ -53,12 +55,14 @@ class _Wanted:
 
     def check(self) -> None:
         """Raises `click.UsageError` for what makes no sense together."""
-        if (self.send, self.follow or self.history is not None, self.search is not None).count(
-            True
-        ) > 1:
+        looks = self.follow or self.history is not None
+        asked = (self.send, self.send_file is not None, looks, self.search is not None)
+        if asked.count(True) > 1:
             raise click.UsageError(
-                "one of --send, --search, and --follow or --history, which go together"
+                "one of --send, --send-file, --search, and --follow or --history, which go together"
             )
+        if self.send_file is not None and not (self.place or "").startswith("@"):
+            raise click.UsageError("--send-file needs @NAME: a file goes to somebody")
         if self.words and not self.send:
             raise click.UsageError("what is to be said needs --send")
         if self.lines and (not self.send or self.words):
@@ -77,6 +81,7 @@ Examples:
   echo "the backup is done" | sockserv chat --send lobby
   sockserv chat --send @alice lunch?
   tail -f log | sockserv chat --send ops --lines
+  sockserv chat --send-file report.pdf @alice
   sockserv chat --follow lobby --json | jq -r .text
   sockserv chat --history 20 lobby
   sockserv chat --search "backup failed" ops
@@ -87,6 +92,12 @@ Ctrl-C empties the line; in an empty one it leaves, as Ctrl-D does.""",
 @click.option("--send", is_flag=True, help="Say TEXT, or all of standard input as one message.")
 @click.option(
     "--lines", is_flag=True, help="With --send: each line of standard input is a message."
+)
+@click.option(
+    "--send-file",
+    metavar="FILE",
+    type=click.Path(path_type=Path),
+    help="Send a file to @NAME, into the folder inbox there, and say so.",
 )
 @click.option(
     "--follow", is_flag=True, help="Write what is said, there and to oneself, until Ctrl-C."
@@ -119,6 +130,9 @@ def _work(app: App, wanted: _Wanted) -> Work:
     if wanted.send:
         text = " ".join(wanted.words) if wanted.words else None
         return lambda session: _send(session, place, text, by_lines=wanted.lines)
+    if wanted.send_file is not None:
+        file = wanted.send_file
+        return lambda session: _send_file(session, place, file)
     if wanted.search is not None:
         words = wanted.search
         return lambda session: _search(session, words, wanted.place)
@@ -143,6 +157,12 @@ async def _send(session: Session, place: str, text: str | None, *, by_lines: boo
     from sockserv.cli.talking.piped import send
 
     await send(session, place, text, by_lines=by_lines)
+
+
+async def _send_file(session: Session, place: str, file: Path) -> None:
+    from sockserv.cli.talking.piped_file import send_file
+
+    await send_file(session, place, file)
 
 
 async def _search(session: Session, words: str, place: str | None) -> None:

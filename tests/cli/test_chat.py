@@ -16,6 +16,10 @@ from tests.cli.fakes import FakeTerminal, work_of
         (["chat", "--send"], "needs a ROOM"),
         (["chat", "--send", "--follow", "lobby"], "one of --send"),
         (["chat", "--search", "x", "--history", "3"], "one of --send"),
+        (["chat", "--send-file", "x", "--send", "@bob"], "one of --send, --send-file"),
+        (["chat", "--send-file", "x"], "needs @NAME"),
+        (["chat", "--send-file", "x", "lobby"], "needs @NAME"),
+        (["chat", "--send-file", "x", "@bob", "hello"], "needs --send"),
         (["chat", "--lines", "lobby"], "--lines is about"),
         (["chat", "--send", "--lines", "lobby", "hello"], "--lines is about"),
         (["chat", "--history", "0"], "range"),
@@ -26,7 +30,7 @@ from tests.cli.fakes import FakeTerminal, work_of
         (["chat", "p\u0430ypal"], "look alike"),
         (["who", "@alice"], "no room"),
     ],
-    ids=range(14),
+    ids=range(18),
 )
 def test_what_makes_no_sense(arguments: list[str], words: str) -> None:
     with pytest.raises(click.UsageError, match=words):

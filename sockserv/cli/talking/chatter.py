@@ -17,6 +17,7 @@ from twisted.internet.task import deferLater
 from sockserv.chat.lines import Event, Joined
 from sockserv.cli.talking.connections import Connections
 from sockserv.cli.talking.doing import Doing
+from sockserv.cli.talking.route import Route
 from sockserv.cli.talking.showing import Kind, said_line
 from sockserv.cli.talking.state import State
 from sockserv.cli.talking.together import first_of
@@ -24,7 +25,7 @@ from sockserv.cli.talking.typed import Name, NotUnderstood, parse_typed
 from sockserv.client.chat import Datagrams, Talk
 from sockserv.client.chat import Session as ChatSession
 from sockserv.client.chat.waiting import Waiting
-from sockserv.errors import SockservError
+from sockserv.errors import ConnectionEnded, SockservError
 
 if TYPE_CHECKING:
     from sockserv.cli.session import Session
@@ -56,7 +57,8 @@ class Chatter:
         self._session = session
         self._screen = make_screen(self.typed)
         self._state = State()
-        self._chat = ChatSession(datagrams=Datagrams(session.clock))
+        self._route = Route(session.clock, lambda text: self._screen.show([said_line(text)]))
+        self._chat = ChatSession(datagrams=Datagrams(session.clock), on_way=self._route.change)
         self._connections = Connections(session)
         self._doing = Doing(
             session.clock, self._chat, self._connections, self._screen, self._state, wall=wall
@@ -101,6 +103,7 @@ class Chatter:
         finally:
             running.addErrback(lambda failure: None)
             running.cancel()
+            self._route.stop()
             connections.close()
 
     async def _run(
@@ -109,12 +112,15 @@ class Chatter:
         screen = self._screen
         screen.start()
         try:
-            screen.show(self._state.take(first))
+            self._take(first)
             tasks = (self._obey(place), self._listen(events), self._note())
             begun = map(Deferred.fromCoroutine, tasks)
             await first_of(self._session.clock, running, screen.ended(), self._left, *begun)
         finally:
             await self._leave_the_terminal()
+            stopped = self._doing.stop()
+        if stopped:
+            raise ConnectionEnded(f"stopped: {stopped}; the same /send goes on from there")
 
     async def _leave_the_terminal(self) -> None:
         free = self._screen.ended()
@@ -128,7 +134,7 @@ class Chatter:
 
     async def _listen(self, events: Waiting[Event]) -> None:
         async for event in events:
-            self._screen.show(self._state.take(event))
+            self._take(event)
             self._screen.update(self._state.view)
             if isinstance(event, Joined):
                 self._doing.rejoin()
@@ -136,8 +142,17 @@ class Chatter:
         # The session has ended, and its own task tells why.
         await Deferred()
 
+    def _take(self, event: Event) -> None:
+        if isinstance(event, Joined):
+            self._route.begin(
+                has_datagrams=event.datagrams is not None,
+                goes_by_them=self._chat.goes_by_datagrams,
+            )
+        self._screen.show(self._state.take(event))
+
     def _on_lost(self, why: Exception, seconds: float) -> None:
         self._connections.lose()
+        self._route.stop()
         self._screen.show(self._state.lost(str(why)))
         self._screen.update(self._state.view)
 

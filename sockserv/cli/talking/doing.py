@@ -15,6 +15,7 @@ from twisted.python.failure import Failure
 
 from sockserv.chat.arguments import check_text
 from sockserv.chat.facts import Message, Presence, PresenceState, Room
+from sockserv.cli.talking.sending import Sending
 from sockserv.cli.talking.showing import Line, clock_time, said_line
 from sockserv.cli.talking.typed import HELP, Asked, Name, NotUnderstood
 from sockserv.cli.talking.visible import visible_name
@@ -58,6 +59,14 @@ class Doing:
         self._wall = wall
         self._away: str | None = None
         self._unstored: set[Deferred[None]] = set()
+        self._sending = Sending(
+            clock,
+            chat,
+            connections,
+            say=self._say,
+            show=screen.show,
+            on_progress=self._show_progress,
+        )
 
     @property
     def _calls(self) -> Chat:
@@ -79,6 +88,8 @@ class Doing:
             case Name.MSG:
                 assert asked.place is not None
                 self._say(asked.place, asked.text)
+            case Name.SEND:
+                self._send(asked.text, asked.place or self._here("send it to"))
             case Name.JOIN:
                 assert asked.place is not None
                 await self._join(asked.place)
@@ -95,7 +106,8 @@ class Doing:
             case Name.AWAY:
                 await self._be_away(asked.text or None)
             case Name.HELP:
-                self._tell(*HELP.split("\n"))
+                way = "UDP" if self._chat.goes_by_datagrams else "the connection"
+                self._tell(*HELP.split("\n"), f"What is said goes over {way} now.")
             case Name.QUIT:
                 pass
 
@@ -131,6 +143,15 @@ class Doing:
         self._unstored.discard(done)
         self._screen.update(self._state.view)
         done.callback(None)
+
+    def _send(self, file: str, place: str) -> None:
+        if not place.startswith("@"):
+            raise NotUnderstood(f"a file goes to somebody, not to a room: /send {file} @NAME")
+        self._sending.begin(file, place)
+
+    def _show_progress(self) -> None:
+        self._state.sending = self._sending.progress
+        self._screen.update(self._state.view)
 
     # Going about
 
@@ -227,7 +248,11 @@ class Doing:
                     await self._calls.read(place, number)
 
     async def finish(self) -> None:
-        """Wait until what was said is stored, for a while. Raises `ConnectionEnded` when it is not."""
+        """Wait until the files are there, and until what was said is stored, for a while.
+
+        Raises `ConnectionEnded` when that is not.
+        """
+        await self._sending.finish()
         if self._unstored:
             waiting = DeferredList([*self._unstored]).addTimeout(_LAST_SECONDS, self._clock)
             waiting.addErrback(lambda failure: failure.trap(TimeoutError) and None)
@@ -237,6 +262,10 @@ class Doing:
                 f"not known to be sent: {self._state.waiting} of your messages, the last ones"
             )
         await self.note_read()
+
+    def stop(self) -> str:
+        """Stop the files that are on the way; gives which these were, in words."""
+        return self._sending.stop()
 
 
 def _room(room: Room) -> str:

@@ -24,10 +24,11 @@ from sockserv.errors import ConnectionEnded
 if TYPE_CHECKING:
     from sockserv.cli.session import Session as CommandSession
 
-__all__ = ["follow", "look_back", "search", "send"]
+__all__ = ["MOST_TRIES", "Sender", "follow", "look_back", "search", "send"]
 
 _DEVICE_BYTES: Final = 12
-_MOST_TRIES: Final = 3
+MOST_TRIES: Final = 3
+"""So often a connection may be lost while one thing is sent."""
 
 
 async def send(
@@ -41,21 +42,21 @@ async def send(
     connections = Connections(session)
     await connections.open()
     await connections.next()
-    sender = _Sender(session, connections, place)
+    sender = Sender(session, connections, place)
     try:
         if text is not None:
-            await sender.send(text)
+            await sender.send_and_tell(text)
         elif by_lines:
             async for line in _lines(session):
                 if line.strip():
-                    await sender.send(_decoded(line))
+                    await sender.send_and_tell(_decoded(line))
         else:
-            await sender.send(_decoded(await _everything(session)))
+            await sender.send_and_tell(_decoded(await _everything(session)))
     finally:
         connections.close()
 
 
-class _Sender:
+class Sender:
     """A device that says one thing after the other, without joining: nobody sees it come and go."""
 
     def __init__(self, session: CommandSession, connections: Connections, place: str) -> None:
@@ -65,13 +66,16 @@ class _Sender:
         self._device = secrets.token_hex(_DEVICE_BYTES)
         self._number = 0
 
-    async def send(self, text: str) -> None:
+    async def send(self, text: str) -> Sent:
         """Say one thing."""
         self._number += 1
-        sent = await self._send(text)
-        values = {"id": sent.id, "to": self._place}
+        return await self._send(text)
+
+    async def send_and_tell(self, text: str) -> None:
+        """Say one thing, and tell a program what it is by now."""
+        sent = await self.send(text)
         if self._session.options.json:
-            await self._session.show("", values)
+            await self._session.show("", {"id": sent.id, "to": self._place})
 
     async def _send(self, text: str) -> Sent:
         losses = 0
@@ -84,7 +88,7 @@ class _Sender:
                 await deferLater(self._session.clock, float(error.details.get("seconds", 1.0)))
             except ConnectionEnded:
                 losses += 1
-                if losses == _MOST_TRIES:
+                if losses == MOST_TRIES:
                     raise
                 await self._connections.next()
 

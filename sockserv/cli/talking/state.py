@@ -60,6 +60,8 @@ class State:
         self.identity = ""
         self.here = ""
         self.is_connected = True
+        self.sending = ""
+        """The files that are on their way, in words."""
         self._places: dict[str, _Place] = {}
         self._names: dict[str, None] = {}
         self._rooms: dict[str, None] = {}
@@ -283,6 +285,7 @@ class State:
             here=self.here,
             crowd=self._crowd(),
             outlook=self._outlook(),
+            sending=self.sending,
             unread=unread,
             names=names,
             rooms=tuple(sorted(rooms | self._rooms.keys())),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from enum import StrEnum
 from typing import Final
 
@@ -21,6 +22,7 @@ class Name(StrEnum):
     JOIN = "join"
     LEAVE = "leave"
     MSG = "msg"
+    SEND = "send"
     HISTORY = "history"
     SEARCH = "search"
     ROOMS = "rooms"
@@ -33,6 +35,7 @@ HELP: Final = """\
 /join ROOM or @NAME   talk there; what was missed is shown
 /leave [ROOM]         leave it
 /msg @NAME TEXT       say something to somebody, and stay here
+/send FILE [@NAME]    send somebody a file, into the folder inbox that they have at the server
 /who [ROOM]           who is there
 /rooms                which rooms there are
 /history [COUNT]      what was said here before
@@ -46,7 +49,7 @@ _MAX_HISTORY: Final = 500
 
 @attrs.frozen(kw_only=True)
 class Asked:
-    """What was typed means this. `place` is the one form of its name."""
+    """What was typed means this. `place` is the one form of its name, `text` what is to be said, or the path of a file."""
 
     name: Name
     place: str | None = None
@@ -79,6 +82,8 @@ def parse_typed(line: str) -> Asked | None:
             return Asked(name=name, place=_place(rest, "") if rest else None)
         case Name.MSG:
             return _message(rest)
+        case Name.SEND:
+            return _file(rest)
         case Name.HISTORY:
             return Asked(name=name, count=_count(rest))
         case Name.SEARCH if not rest:
@@ -102,6 +107,22 @@ def _message(rest: str) -> Asked:
         raise NotUnderstood("/msg @NAME TEXT")
     place = _place(f"@{to.removeprefix('@')}", "")
     return Asked(name=Name.MSG, place=place, text=text.strip())
+
+
+def _file(rest: str) -> Asked:
+    """A file, and whom it is for; in quotation marks where one could not tell else."""
+    try:
+        words = shlex.split(rest)
+    except ValueError:
+        words = []
+    if not (len(words) == 1 or (len(words) == 2 and words[1].startswith("@"))):
+        # As it stands there: few think of quotation marks.
+        before, _, last = rest.rpartition(" ")
+        words = [before.rstrip(), last] if before and last.startswith("@") else [rest]
+    file, *to = words
+    if not file or (file.startswith("@") and not to):
+        raise NotUnderstood("/send FILE @NAME")
+    return Asked(name=Name.SEND, place=_place(to[0], "") if to else None, text=file)
 
 
 def _count(text: str) -> int:

@@ -28,6 +28,8 @@ class View:
     crowd: str = ""
     outlook: str = ""
     """What becomes of one's last message."""
+    sending: str = ""
+    """The files that are on their way."""
     unread: tuple[tuple[str, int], ...] = ()
     names: tuple[str, ...] = ()
     rooms: tuple[str, ...] = ()
@@ -51,7 +53,7 @@ def bar_of(view: View, columns: int) -> Row:
     )
     if len(view.unread) > _MOST_UNREAD:
         pieces.append(("unread", f"{len(view.unread) - _MOST_UNREAD} more rooms"))
-    pieces += (("fact", words) for words in (view.outlook, view.crowd) if words)
+    pieces += (("fact", words) for words in (view.sending, view.outlook, view.crowd) if words)
     row: list[tuple[str, str]] = []
     left = columns - 1
     for index, (style, words) in enumerate(pieces):

@@ -22,6 +22,14 @@ from sockserv.cli.talking.typed import HELP, Asked, Name, NotUnderstood, parse_t
         ("/leave", Asked(name=Name.LEAVE)),
         ("/msg @alice hello  you", Asked(name=Name.MSG, place="@alice", text="hello  you")),
         ("/msg alice hello", Asked(name=Name.MSG, place="@alice", text="hello")),
+        ("/send a.txt @alice", Asked(name=Name.SEND, place="@alice", text="a.txt")),
+        ("/send a.txt", Asked(name=Name.SEND, text="a.txt")),
+        ("/send ~/a b.txt  @alice", Asked(name=Name.SEND, place="@alice", text="~/a b.txt")),
+        ("/send two words.txt", Asked(name=Name.SEND, text="two words.txt")),
+        ("/send it's.txt @alice", Asked(name=Name.SEND, place="@alice", text="it's.txt")),
+        ("/send 'a @b.txt'", Asked(name=Name.SEND, text="a @b.txt")),
+        ('/send "a  b.txt" @alice', Asked(name=Name.SEND, place="@alice", text="a  b.txt")),
+        ("/send a\\ b.txt @alice", Asked(name=Name.SEND, place="@alice", text="a b.txt")),
         ("/history", Asked(name=Name.HISTORY)),
         ("/history 500", Asked(name=Name.HISTORY, count=500)),
         ("/search two words", Asked(name=Name.SEARCH, text="two words")),
@@ -29,7 +37,7 @@ from sockserv.cli.talking.typed import HELP, Asked, Name, NotUnderstood, parse_t
         ("/away for lunch", Asked(name=Name.AWAY, text="for lunch")),
         ("/quit", Asked(name=Name.QUIT)),
     ],
-    ids=range(18),
+    ids=range(26),
 )
 def test_what_it_means(line: str, asked: Asked | None) -> None:
     assert parse_typed(line) == asked
@@ -48,13 +56,16 @@ def test_what_it_means(line: str, asked: Asked | None) -> None:
         ("/join p\u0430ypal", "look alike"),
         ("/msg", "/msg @NAME TEXT"),
         ("/msg @alice", "/msg @NAME TEXT"),
+        ("/send", "/send FILE @NAME"),
+        ("/send @alice", "/send FILE @NAME"),
+        ("/send '' @alice", "/send FILE @NAME"),
         ("/history 0", "from 1 to 500"),
         ("/history 501", "from 1 to 500"),
         ("/history ٣", "from 1 to 500"),
         ("/history " + "9" * 10_000, "from 1 to 500"),
         ("/search ", "/search WORDS"),
     ],
-    ids=range(15),
+    ids=range(18),
 )
 def test_what_means_nothing(line: str, words: str) -> None:
     with pytest.raises(NotUnderstood, match=words):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from types import TracebackType
 from typing import Any, TypeVar
 
@@ -23,6 +23,7 @@ from sockserv.chat.lines import (
 )
 from sockserv.client import Client, OutgoingCall
 from sockserv.limits import ChatLimits
+from sockserv.services import Service
 from sockserv.services.chat.hub import Hub
 from sockserv.services.chat.service import Chat
 from sockserv.services.chat.two_ways import Datagrams
@@ -100,6 +101,7 @@ class HubInMemory:
         *,
         names: set[str] | None = None,
         datagrams: Datagrams | None = None,
+        services: Sequence[Service] = (),
         **limits: Any,
     ) -> None:
         names = names or {"alice", "bob", "carol"}
@@ -114,7 +116,7 @@ class HubInMemory:
             wall=lambda: self.memory.clock.seconds(),
             datagrams=datagrams,
         )
-        self.memory = MemoryServer([self.chat])
+        self.memory = MemoryServer([self.chat, *services])
 
     def __enter__(self) -> HubInMemory:
         self.memory.__enter__()
