@@ -170,6 +170,7 @@ class GoodbyeCode(StrEnum):
     REVOKED = "revoked"
     IDLE_TIMEOUT = "idle-timeout"
     TOO_MANY_CONNECTIONS = "too-many-connections"
+    TOO_MUCH_HELD = "too-much-held"
 
     @property
     def is_graceful(self) -> bool:

@@ -19,8 +19,8 @@ class Limits:
     Sizes are in bytes, times in seconds. What a peer can make one connection of this side hold is about
     `max_calls * (2 * window_bytes + max_header_bytes + 2 * send_buffer_bytes) + window_growth_bytes +
     max_unsent_bytes` at most: for each call what waits to be consumed, its request, and what waits to be sent. What
-    a handler keeps in its own hands comes on top. The defaults are for few peers that are trusted with much: lower
-    `max_calls` and `window_bytes` for many.
+    a handler keeps in its own hands comes on top. With the defaults that is 341 MiB; `max_held_bytes` is the bound for
+    all connections together.
     """
 
     max_header_bytes: int = 64 * _KIB
@@ -52,6 +52,9 @@ class Limits:
 
     max_unsent_bytes: int = _MIB
     """How many bytes of control messages may pile up for a peer that does not read."""
+
+    max_held_bytes: int = 1024 * _MIB
+    """How many bytes a server holds for the calls of all its connections; beyond that it ends some that hold the most."""
 
     max_connections: int = 16_384
     """How many connections a server holds at once."""

@@ -812,6 +812,21 @@ def pings(scene: Scene) -> None:
     scene.memory.flush()
 
 
+@row("too-much-held", max_held_bytes=10_000)
+def not_consumed(scene: Scene) -> None:
+    scene.log_in()
+    scene.open(3, "odd.ignore")
+    scene.send("data", b"x" * 10_001, call=3)
+    scene.memory.advance(2.0)
+
+
+@row("too-much-held", max_held_bytes=10_000)
+def not_read(scene: Scene) -> None:
+    scene.log_in()
+    scene.open(3, "odd.flood")
+    scene.memory.advance(2.0)
+
+
 @row("no-room", max_connections=1)
 def one_more(scene: Scene) -> None:
     scene.connect()

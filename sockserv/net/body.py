@@ -114,6 +114,15 @@ class Body:
         """Whether all of it has come, and was taken."""
         return self._is_ended and self._first is None and not self._pieces
 
+    @property
+    def waiting_bytes(self) -> int:
+        """How much has come, and was not taken."""
+        first = self._first
+        waiting = 0 if first is None else len(first)
+        if self._pieces:
+            waiting += sum(len(piece) for _, piece in self._pieces)
+        return waiting
+
     def pour(self, sink: Callable[[int, bytes], None]) -> None:
         """Give each piece to `sink` as it comes, with the number of its stream, instead of keeping it for a reader.
 

@@ -86,6 +86,11 @@ class IncomingCall(RunningCall, eq=False):
         return 0 if self._body is None else self._body.taken_bytes
 
     @property
+    def waiting_bytes(self) -> int:
+        """How much of the body has come and was not taken."""
+        return len(self.first_body) if self._body is None else self._body.waiting_bytes
+
+    @property
     def clock(self) -> IReactorTime:
         """The clock to measure and wait with."""
         return self.peer.settings.clock
@@ -231,6 +236,11 @@ class OutgoingCall(RunningCall, eq=False):
     _waiting: list[Deferred[None]] | None = None
     _timeout_seconds: float | None = None
     _on_end: Callable[[Raw | None, Exception | None], None] | None = None
+
+    @property
+    def waiting_bytes(self) -> int:
+        """How much of the answer has come and was not taken."""
+        return self.body.waiting_bytes
 
     def begin(self, peer: Peer, timeout_seconds: float | None) -> None:
         """The request is on its way."""

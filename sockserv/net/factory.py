@@ -14,8 +14,10 @@ from twisted.python.failure import Failure
 
 from sockserv.errors import GoodbyeCode
 from sockserv.net.arrivals import Arrivals
+from sockserv.net.held import relieve
 from sockserv.net.peer import Peer
 from sockserv.net.settings import PeerSettings
+from sockserv.wire.connection import Role
 from sockserv.wire.messages import Goodbye, encode_frame
 
 __all__ = ["PeerFactory", "PeerSet"]
@@ -37,6 +39,9 @@ class PeerSet:
         self._place_of = settings.place_of
         self._is_here = settings.is_here
         limits = settings.limits
+        # What a client holds is for itself.
+        is_server = settings.role is Role.SERVER
+        self._most_held_bytes = limits.max_held_bytes if is_server else None
         self._arrivals = Arrivals(
             settings.clock,
             per_second=limits.max_unauthenticated_connections_per_second,
@@ -150,6 +155,8 @@ class PeerSet:
         now = self._clock.seconds()
         for peer in self:
             peer.check(now)
+        if self._most_held_bytes is not None:
+            relieve(self, self._most_held_bytes)
 
 
 class _Refusal(Protocol):

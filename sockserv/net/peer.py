@@ -116,7 +116,7 @@ class Peer(Protocol):
             if not self.connection.is_inside_header:
                 self._liveness.has_heard = True
         except ProtocolError as error:
-            self._cut(error.code, str(error))
+            self.cut(error.code, str(error))
         finally:
             if self._wakes:
                 wakes, self._wakes = self._wakes, []
@@ -346,21 +346,21 @@ class Peer(Protocol):
             return
         if not self.is_logged_in:
             if silent >= limits.login_timeout_seconds:
-                self._cut(GoodbyeCode.LOGIN_TIMEOUT, f"no login within {silent:.0f} seconds")
+                self.cut(GoodbyeCode.LOGIN_TIMEOUT, f"no login within {silent:.0f} seconds")
             return
         verdict = self._liveness.judge(now, limits)
         if verdict is Verdict.ASK:
             self.connection.ping(KEEPALIVE_TOKEN)
             self.flush()
         elif verdict is Verdict.GONE:
-            self._cut(GoodbyeCode.IDLE_TIMEOUT, f"no sign of life for {silent:.0f} seconds")
+            self.cut(GoodbyeCode.IDLE_TIMEOUT, f"no sign of life for {silent:.0f} seconds")
 
     def _too_slow(self) -> None:
         self._log.warn("{peer} cut off: it does not read what it asked for", peer=self)
         self._end_calls(ConnectionEnded("the peer does not read"))
         self.abort()
 
-    def _cut(self, code: GoodbyeCode, message: str) -> None:
+    def cut(self, code: GoodbyeCode, message: str) -> None:
         """Close for a fault of the peer, and leave a line in the log."""
         self._log.warn("{peer} cut off: {code}: {why}", peer=self, code=code.value, why=message)
         self.close(code, message)

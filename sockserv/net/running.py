@@ -110,6 +110,19 @@ class RunningCall(CallState, eq=False):
         """Nothing is held back."""
 
     @property
+    def held_bytes(self) -> int:
+        """How much of it is in memory: what has come and waits to be taken, and what waits to be sent."""
+        held = self.waiting_bytes
+        if self.queue:
+            held += sum(len(one.body) for one in self.queue if one.body.__class__ is not FileSpan)
+        return held
+
+    @property
+    def waiting_bytes(self) -> int:
+        """How much of the peer's body has come and was not taken."""
+        raise NotImplementedError
+
+    @property
     def _unsent_cost(self) -> int:
         """What waits to be sent, in bytes; of tiny pieces it is not their bytes that count."""
         return max(self.queued_bytes, _MIN_PIECE_BYTES * len(self.queue or ()))

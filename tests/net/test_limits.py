@@ -38,6 +38,8 @@ def test_every_limit_is_checked() -> None:
         "max_held_logins",
         "max_login_delay_seconds",
         "max_login_sources",
+        # tests/net/test_held.py
+        "max_held_bytes",
         # tests/net/test_arrivals.py
         "max_unauthenticated_connections_per_second",
         # tests/net/test_ending.py
