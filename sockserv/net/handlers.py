@@ -38,6 +38,10 @@ def run_handler(call: IncomingCall, handle: Callable[[IncomingCall], Any]) -> No
                 result = stop.value
             else:
                 result = _go_on(call, result, awaited)
+        elif isinstance(result, Deferred) and not result.called:
+            # It goes on by itself: what it sends is not held back for its next move.
+            call.peer.hold()
+            call.after_step()
         if isinstance(result, Deferred):
             call.run_on(result)
             result.addCallbacks(_reply, _fail, callbackArgs=(call,), errbackArgs=(call,))

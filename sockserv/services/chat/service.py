@@ -10,10 +10,12 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
+import attrs
 import msgspec
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IReactorTime
 from twisted.internet.task import deferLater
+from twisted.python.failure import Failure
 
 from sockserv.chat.arguments import (
     MAX_TEXT_BYTES,
@@ -108,26 +110,26 @@ class Chat(Service):
     # A session
 
     @operation("chat.join", args=JoinArguments, permission="chat", audit=Audit.READS)
-    async def join(self, call: Call[JoinArguments]) -> None:
+    def join(self, call: Call[JoinArguments]) -> Deferred[None]:
         """Be there, until either side ends it: events are the lines of the answer, commands those of the request."""
+        # What lasts is no coroutine: of thousands who are idle it is those that take the memory.
+        return Deferred.fromCoroutine(self._begin(call)).addCallback(_until_the_end)
+
+    async def _begin(self, call: Call[JoinArguments]) -> _Session:
         args = call.args
         hub = (await self._opening.get()).hub
         carrier, offered = self._carrier_for(call)
         device = Device(call.identity, args.device, carrier, self._limits, feed=hub.feed)
+        session = _Session(call.clock, hub, device)
         try:
             await hub.join(device, args.rooms, after=args.after, datagrams=offered)
-            del args, offered  # of thousands who are idle it is this that takes the memory
-            device.begin(hub.feed)
-            carrier.listen(partial(hub.serve, device))
-            hub.serve(device)
-            error = await device.ended
-            # What has ended the session may be what it is doing at this moment.
-            await deferLater(call.clock, 0)
-            if error is not None:
-                raise error
-        finally:
-            hub.leave(device)
-            carrier.close()
+        except BaseException:
+            session.leave()
+            raise
+        device.begin(hub.feed)
+        carrier.listen(partial(hub.serve, device))
+        hub.serve(device)
+        return session
 
     def _carrier_for(self, call: Call[JoinArguments]) -> tuple[Carrier, DatagramSession | None]:
         """What carries a session, and the datagrams that it may go by, if it is to."""
@@ -270,6 +272,40 @@ class Chat(Service):
         seconds = hub.members.seconds_until_next(identity.name, self._clock.seconds())
         if seconds:
             raise TooFast(f"wait {seconds:.1f} seconds", details={"seconds": seconds})
+
+
+@attrs.frozen
+class _Session:
+    """A device that has joined."""
+
+    clock: IReactorTime
+    hub: Hub
+    device: Device
+
+    def leave(self) -> None:
+        """It is not there any more."""
+        self.hub.leave(self.device)
+        self.device.carrier.close()
+
+
+def _until_the_end(session: _Session) -> Deferred[None]:
+    return session.device.ended.addBoth(_end, session)
+
+
+def _end(why: Exception | Failure | None, session: _Session) -> Deferred[None]:
+    return Deferred.fromCoroutine(_leave(why, session))
+
+
+async def _leave(why: Exception | Failure | None, session: _Session) -> None:
+    try:
+        if isinstance(why, Failure):
+            why.raiseException()
+        # What has ended the session may be what it is doing at this moment.
+        await deferLater(session.clock, 0)
+        if why is not None:
+            raise why
+    finally:
+        session.leave()
 
 
 async def _body_of(call: Call[Any]) -> str:
