@@ -10,6 +10,7 @@ from twisted.internet.interfaces import IDelayedCall, IReactorTime
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
+from sockserv.errors import Unavailable
 from sockserv.trust.edited_file import EditedFileError, EditedFilePathError
 from sockserv.trust.store import IdentityStore
 
@@ -71,7 +72,7 @@ class FileWatch:
             if await self._in_thread(self._refresh):
                 self._log.info("{what} have changed, and are read again", what=self._what)
             self._complaint = None
-        except EditedFilePathError as error:
+        except (EditedFilePathError, Unavailable) as error:
             # It is tried again, and would say the same each second.
             if str(error) != self._complaint:
                 self._complaint = str(error)
@@ -80,7 +81,7 @@ class FileWatch:
             self._complaint = None
             self._complain(error)
 
-    def _complain(self, error: EditedFileError) -> None:
+    def _complain(self, error: Exception) -> None:
         self._log.error("{error}; {what} stay as they were", error=error, what=self._what)
 
     def _looked_at(self, result: Failure | None) -> None:

@@ -10,7 +10,8 @@ from typing import Any
 import pytest
 from twisted.internet.defer import Deferred
 
-from sockserv.net.threads import OneThread
+from sockserv.errors import Unavailable
+from sockserv.net.threads import OneThread, pool_of
 
 
 class Reactor:
@@ -53,6 +54,37 @@ def test_what_is_returned_and_what_is_raised(reactor: Reactor) -> None:
     failure = reactor.result_of(one(divmod, 7, 0))
     assert failure.check(ZeroDivisionError)
     one.stop()
+
+
+def test_no_room_for_a_thread_is_told_and_tried_again(reactor: Reactor) -> None:
+    problems = [RuntimeError("can't start new thread")] * 2
+
+    def start(run: Callable[[], None], name: str) -> None:
+        if problems:
+            raise problems.pop()
+        threading.Thread(target=run, name=name, daemon=True).start()
+
+    one = OneThread(reactor, start=start)  # type: ignore[arg-type]  # all that it uses
+    called: list[int] = []
+    for _ in range(2):
+        assert reactor.result_of(one(called.append, 1)).check(Unavailable)
+    # The function is not called later all the same.
+    reactor.result_of(one(called.append, 2))
+    assert called == [2]
+    one.stop()
+
+
+def test_no_room_in_the_pool_is_told() -> None:
+    class Full:
+        def getThreadPool(self) -> Full:
+            return self
+
+        def callInThreadWithCallback(self, *args: Any) -> None:
+            raise RuntimeError("can't start new thread")
+
+    results: list[Any] = []
+    pool_of(Full())(divmod, 7, 2).addErrback(results.append)
+    assert results[0].check(Unavailable)
 
 
 def test_it_ends_and_can_begin_again(reactor: Reactor) -> None:

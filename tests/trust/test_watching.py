@@ -8,10 +8,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from twisted.internet.defer import Deferred, execute
+from twisted.internet.defer import Deferred, execute, fail
 from twisted.internet.task import Clock
 from twisted.logger import capturedLogs, formatEvent
 
+from sockserv.errors import Unavailable
 from sockserv.trust.grants import Grants
 from sockserv.trust.store import IdentityStore
 from sockserv.trust.watching import IdentityWatch
@@ -27,12 +28,15 @@ class Watched:
         self.store: IdentityStore = self.file.open()
         self.told = 0
         self.waiting: list[Deferred[None]] | None = None
+        self.problem: Exception | None = None
         self.watch = IdentityWatch(self.clock, self.store, self._tell, in_thread=self._in_thread)
 
     def _tell(self) -> None:
         self.told += 1
 
     def _in_thread(self, function: Callable[[], Any]) -> Deferred[Any]:
+        if self.problem is not None:
+            return fail(self.problem)
         if self.waiting is None:
             return execute(function)
         waiting: Deferred[None] = Deferred()
@@ -126,6 +130,22 @@ def test_what_cannot_be_read_is_tried_again_and_logged_once_for_each_time_that_l
     said = [(formatEvent(event) or "").split(": ")[-1] for event in events]
     again = "the identities have changed, and are read again"
     assert said == ["too many open files; the identities stay as they were", again, again] * 2
+
+
+def test_where_there_is_no_room_for_a_thread_it_is_tried_again_and_logged_once(
+    watched: Watched,
+) -> None:
+    watched.file.write("[alice]\nuids = [1]\n")
+    watched.problem = Unavailable("there is no room for one more thread")
+    with capturedLogs() as events:
+        watched.clock.pump([1.0] * 3)
+        watched.problem = None
+        watched.clock.advance(1.0)
+    assert watched.store.by_uid(1) is not None
+    assert [formatEvent(event) for event in events] == [
+        "there is no room for one more thread; the identities stay as they were",
+        "the identities have changed, and are read again",
+    ]
 
 
 def test_what_it_did_not_foresee_does_not_end_it(
