@@ -9,10 +9,11 @@ Invariants:
 from __future__ import annotations
 
 from collections.abc import Callable, Coroutine
-from typing import Any, Final, TypeAlias
+from typing import Any, Final, Protocol, TypeAlias
 
 import attrs
 from twisted.internet.defer import Deferred
+from twisted.internet.interfaces import IReactorTime
 
 from sockserv.chat.lines import Delivered, Event, encode_line
 from sockserv.errors import Unavailable
@@ -20,7 +21,7 @@ from sockserv.limits import ChatLimits
 from sockserv.services.chat.carrier import Carrier
 from sockserv.trust.identities import Identity
 
-__all__ = ["Device", "OnTheWay", "Work"]
+__all__ = ["Attendant", "Device", "OnTheWay", "Work"]
 
 Work: TypeAlias = Callable[["Device"], Coroutine[Any, Any, None]]
 
@@ -47,24 +48,38 @@ class _Sent:
     size: int
 
 
+class Attendant(Protocol):
+    """Who looks after devices: the hub."""
+
+    def serve(self, device: Device) -> None:
+        """Do what a device has said by now."""
+
+    async def feed(self, device: Device) -> None:
+        """Give a device from the store what it has not had."""
+
+    def leave(self, device: Device) -> None:
+        """The session of a device has ended: stop it."""
+
+
 class Device:
     """One program of a member, while it has joined.
 
     `rooms` are those that it is in, each with the id of the newest message that it does not want. `cursor` is the id
-    up to which it was offered everything; while `is_behind`, what is new waits in the store, and `feed` is the work of
-    fetching it.
+    up to which it was offered everything; while `is_behind`, what is new waits in the store.
     """
 
+    # Of thousands that are idle: what is seldom needed is made when it is.
     __slots__ = (
+        "_attendant",
         "_bytes_on_the_way",
         "_delivered",
         "_doing",
-        "_feed",
         "_limits",
         "_lines",
         "_on_the_way",
         "_waiting",
         "carrier",
+        "clock",
         "cursor",
         "ended",
         "identity",
@@ -76,8 +91,15 @@ class Device:
     )
 
     def __init__(
-        self, identity: Identity, name: str, carrier: Carrier, limits: ChatLimits, *, feed: Work
+        self,
+        clock: IReactorTime,
+        attendant: Attendant,
+        identity: Identity,
+        name: str,
+        carrier: Carrier,
+        limits: ChatLimits,
     ) -> None:
+        self.clock = clock
         self.identity = identity
         self.name = name
         self.carrier = carrier
@@ -89,14 +111,14 @@ class Device:
         self.unstored = 0
         self.ended: Deferred[Exception | None] = Deferred()
         """Fires with what has ended the session, None for its own wish."""
-        self._feed = feed
+        self._attendant = attendant
         self._limits = limits
-        self._doing: dict[Work, Deferred[None] | None] = {}
+        self._doing: dict[Work, Deferred[None] | None] | None = None
         self._on_the_way: list[_Sent] = []
         self._bytes_on_the_way = 0
         self._lines = 0
-        self._delivered: dict[int, set[str]] = {}
-        self._waiting: list[Deferred[None]] = []
+        self._delivered: dict[int, set[str]] | None = None
+        self._waiting: Deferred[None] | None = None
 
     def __repr__(self) -> str:
         return f"<device {self.name} of {self.identity.name}>"
@@ -115,30 +137,53 @@ class Device:
 
     # What is done for it
 
+    def start(self) -> None:
+        """It has joined: listen to it, and give it what it has missed."""
+        self.feed()
+        self.carrier.listen(self.serve)
+        self.serve()
+
+    def serve(self) -> None:
+        """Have done what it has said by now."""
+        self._attendant.serve(self)
+
+    def leave(self) -> None:
+        """Its session has ended."""
+        self._attendant.leave(self)
+
+    def feed(self) -> None:
+        """Have it given what it has not had, if that is not being done."""
+        self.begin(self._attendant.feed)
+
     def begin(self, work: Work) -> None:
         """Do some work for it, unless that is being done: it lasts as long as there is something to do.
 
         What it raises ends the session.
         """
+        if self._doing is None:
+            self._doing = {}
         if work not in self._doing:
             self._doing[work] = None
-            done = Deferred.fromCoroutine(self._do(work))
-            if work in self._doing:
+            done = Deferred.fromCoroutine(self._do(work, self._doing))
+            if self._doing is not None and work in self._doing:
                 self._doing[work] = done
 
-    async def _do(self, work: Work) -> None:
+    async def _do(self, work: Work, doing: dict[Work, Deferred[None] | None]) -> None:
         try:
             await work(self)
         except Exception as error:
             self.end(error)
         finally:
-            del self._doing[work]
+            del doing[work]
+            if not doing:
+                self._doing = None
 
     def stop(self) -> None:
-        """Nothing more is done for it."""
-        for done in tuple(self._doing.values()):
+        """Nothing more is done for it, or sent to it."""
+        for done in tuple((self._doing or {}).values()):
             if done is not None:
                 done.cancel()
+        self.carrier.close()
 
     # Messages to it
 
@@ -168,7 +213,7 @@ class Device:
         """The message `first`, and what comes after it, is to be fetched from the store."""
         self.is_behind = True
         self.cursor = first - 1
-        self.begin(self._feed)
+        self.feed()
 
     def send(self, message: OnTheWay, line: bytes) -> None:
         """Send a message."""
@@ -190,7 +235,7 @@ class Device:
             self._bytes_on_the_way -= sent.size
             news.append(sent.message)
         if news and self.is_behind:
-            self.begin(self._feed)
+            self.feed()
         return news
 
     def _give(self, line: bytes) -> None:
@@ -201,26 +246,29 @@ class Device:
 
     def note_delivered(self, number: int, member: str) -> bool:
         """A member has a message of this device; gives whether nothing else was noted since the last `tell_delivered`."""
-        is_first = not self._delivered
+        is_first = self._delivered is None
+        if self._delivered is None:
+            self._delivered = {}
         self._delivered.setdefault(number, set()).add(member)
         return is_first
 
     def tell_delivered(self) -> None:
         """Send what was noted."""
-        delivered, self._delivered = self._delivered, {}
-        for number, members in delivered.items():
+        delivered, self._delivered = self._delivered, None
+        for number, members in (delivered or {}).items():
             self.notify(Delivered(number, tuple(sorted(members))))
 
     # Waiting for any of this to change
 
     async def change(self) -> None:
-        """Wait until something of it has changed."""
-        waiting: Deferred[None] = Deferred(lambda one: self._waiting.remove(one))
-        self._waiting.append(waiting)
-        await waiting
+        """Wait until something of it has changed: one at a time."""
+        self._waiting = Deferred()
+        try:
+            await self._waiting
+        finally:
+            self._waiting = None
 
     def wake(self) -> None:
         """Something has changed."""
-        waiting, self._waiting = self._waiting, []
-        for one in waiting:
-            one.callback(None)
+        if self._waiting is not None:
+            self._waiting.callback(None)

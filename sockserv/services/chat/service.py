@@ -10,7 +10,6 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-import attrs
 import msgspec
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IReactorTime
@@ -115,21 +114,18 @@ class Chat(Service):
         # What lasts is no coroutine: of thousands who are idle it is those that take the memory.
         return Deferred.fromCoroutine(self._begin(call)).addCallback(_until_the_end)
 
-    async def _begin(self, call: Call[JoinArguments]) -> _Session:
+    async def _begin(self, call: Call[JoinArguments]) -> Device:
         args = call.args
         hub = (await self._opening.get()).hub
         carrier, offered = self._carrier_for(call)
-        device = Device(call.identity, args.device, carrier, self._limits, feed=hub.feed)
-        session = _Session(call.clock, hub, device)
+        device = Device(call.clock, hub, call.identity, args.device, carrier, self._limits)
         try:
             await hub.join(device, args.rooms, after=args.after, datagrams=offered)
         except BaseException:
-            session.leave()
+            hub.leave(device)
             raise
-        device.begin(hub.feed)
-        carrier.listen(partial(hub.serve, device))
-        hub.serve(device)
-        return session
+        device.start()
+        return device
 
     def _carrier_for(self, call: Call[JoinArguments]) -> tuple[Carrier, DatagramSession | None]:
         """What carries a session, and the datagrams that it may go by, if it is to."""
@@ -274,38 +270,24 @@ class Chat(Service):
             raise TooFast(f"wait {seconds:.1f} seconds", details={"seconds": seconds})
 
 
-@attrs.frozen
-class _Session:
-    """A device that has joined."""
-
-    clock: IReactorTime
-    hub: Hub
-    device: Device
-
-    def leave(self) -> None:
-        """It is not there any more."""
-        self.hub.leave(self.device)
-        self.device.carrier.close()
+def _until_the_end(device: Device) -> Deferred[None]:
+    return device.ended.addBoth(_end, device)
 
 
-def _until_the_end(session: _Session) -> Deferred[None]:
-    return session.device.ended.addBoth(_end, session)
+def _end(why: Exception | Failure | None, device: Device) -> Deferred[None]:
+    return Deferred.fromCoroutine(_leave(why, device))
 
 
-def _end(why: Exception | Failure | None, session: _Session) -> Deferred[None]:
-    return Deferred.fromCoroutine(_leave(why, session))
-
-
-async def _leave(why: Exception | Failure | None, session: _Session) -> None:
+async def _leave(why: Exception | Failure | None, device: Device) -> None:
     try:
         if isinstance(why, Failure):
             why.raiseException()
         # What has ended the session may be what it is doing at this moment.
-        await deferLater(session.clock, 0)
+        await deferLater(device.clock, 0)
         if why is not None:
             raise why
     finally:
-        session.leave()
+        device.leave()
 
 
 async def _body_of(call: Call[Any]) -> str:
