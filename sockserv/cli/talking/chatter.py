@@ -66,12 +66,16 @@ class Chatter:
         self._typed: Waiting[str] = Waiting()
         self._wants_to_leave = False
         self._left: Deferred[None] = Deferred()
+        self._stopped = ""
+        """The files that were on the way when somebody left, in words."""
 
     def typed(self, text: str | None) -> None:
         """Somebody has entered a text, or wants to leave."""
         if text is None and self._wants_to_leave:
             # It takes too long for them.
-            self._left.callback(None)
+            if not self._left.called:
+                self._stopped = self._doing.stop()
+                self._left.callback(None)
         elif text is None:
             self._wants_to_leave = True
             self._typed.close()
@@ -84,7 +88,7 @@ class Chatter:
         Raises what no other try to connect would change, and what refuses the place at first.
 
         Cancelling it leaves at once. Raises `ConnectionEnded` when it is not known whether what was said last is
-        stored.
+        stored, or when a file was stopped.
         """
         await self._connections.open()
         connections = self._connections
@@ -118,9 +122,9 @@ class Chatter:
             await first_of(self._session.clock, running, screen.ended(), self._left, *begun)
         finally:
             await self._leave_the_terminal()
-            stopped = self._doing.stop()
-        if stopped:
-            raise ConnectionEnded(f"stopped: {stopped}; the same /send goes on from there")
+            self._doing.stop()
+        if self._stopped:
+            raise ConnectionEnded(f"stopped: {self._stopped}; the same /send goes on from there")
 
     async def _leave_the_terminal(self) -> None:
         free = self._screen.ended()

@@ -36,6 +36,7 @@ async def offer(
 ) -> Offered:
     """Send the file at `local` to somebody; see `Files.offer`."""
     to = parse_place(f"@{to.removeprefix('@')}").name
+    local = local.absolute()
     # What no server would take is not asked for.
     name = offered_name(local.name if name is None else name)
     source = Source(local, may_be_link=True)

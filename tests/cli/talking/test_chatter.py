@@ -185,7 +185,7 @@ class TestLeaving:
 
     def test_twice_is_at_once(self, alice: Somebody) -> None:
         alice.cut_off()
-        alice.type("lost", None, None)
+        alice.type("lost", None, None, None)
         alice.hub.memory.run(alice.running)
 
 

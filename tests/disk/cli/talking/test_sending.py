@@ -170,6 +170,9 @@ def test_leaving_at_once_says_what_was_stopped(world: World, alice: Somebody) ->
     alice.type(f"/send {world.write('big', BIG)} @bob", None, None)
     with pytest.raises(ConnectionEnded, match="stopped: big to @bob; the same /send goes on"):
         world.hub.memory.run(alice.running, max_seconds=5)
+    assert [line for line in alice.take() if line.startswith("*")] == [
+        "* waiting for big to @bob; Ctrl-C stops that"
+    ]
     assert not world.inbox.exists()
 
 

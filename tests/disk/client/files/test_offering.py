@@ -102,9 +102,9 @@ def test_a_name_that_cannot_be_read_is_not_even_sent(world: World, name: str) ->
 
 
 def test_what_is_no_file_here(world: World) -> None:
-    for path in (world.here, world.here / "missing"):
+    for path in (Path(), world.here, world.here / "missing"):
         with pytest.raises(LocalFileError):
-            world.memory.run(world.files().offer(path, to="bob", name="a"))
+            world.memory.run(world.files().offer(path, to="bob"))
     assert not world.root.exists()
 
 
