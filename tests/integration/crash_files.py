@@ -14,13 +14,10 @@ It ends with status 1 and the first breach, or prints what it has done.
 
 from __future__ import annotations
 
-import argparse
 import json
 import random
-import shutil
 import subprocess
 import sys
-import tempfile
 import time
 from collections import Counter
 from functools import cache
@@ -28,15 +25,12 @@ from pathlib import Path
 
 from blake3 import blake3
 
-from tests.integration.conftest import ANY_PORT, Twistd, start_process
-from tests.integration.test_cli import SOCKSERV, environment
+from tests.integration.conftest import start_process
+from tests.integration.crashing import Breach, KilledDaemon, main
+from tests.integration.test_cli import SOCKSERV
 
 MAX_SECONDS_TO_LIVE = 1.2
 _PARTIAL = ".sockserv-partial-"
-
-
-class Breach(Exception):
-    """Something that must not be."""
 
 
 def content_of(name: str, version: int) -> bytes:
@@ -74,32 +68,19 @@ def versions_in(folder: Path) -> dict[str, int]:
     }
 
 
-class Crashes:
+class Crashes(KilledDaemon):
     """A daemon, a folder here, and the kills."""
 
     def __init__(self, folder: Path, chance: random.Random) -> None:
-        self.folder = folder
-        self.chance = chance
+        super().__init__(folder, chance)
         self.offered: dict[str, int] = {}
         self.acknowledged: dict[str, int] = {}
-        self.counts: Counter[str] = Counter()
-        self._daemons = 0
         self.here = folder / "here"
         self.back = folder / "back"
-        self.state = folder / "state"
         self.there = self.state / "files/tree"
         for each in (self.here, self.back):
             each.mkdir()
         self.start_daemon()
-
-    def start_daemon(self) -> None:
-        folder = self.folder / f"daemon{self._daemons}"
-        folder.mkdir()
-        self._daemons += 1
-        self.daemon = Twistd(
-            folder, "--listen", ANY_PORT, "--state", str(self.state), environ=environment()
-        )
-        self.daemon.wait_until_listening(self.state)
 
     def new_versions(self) -> None:
         names = ["large", *(f"照片/{number}" for number in range(40)), *"abc"]
@@ -123,7 +104,7 @@ class Crashes:
         before = dict(self.offered)
         process = start_process(
             [*SOCKSERV, arguments[0], "--json", *arguments[1:]],
-            env=environment(SOCKSERV_STATE=str(self.state)),
+            env=self.environment,
             cwd=self.folder,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
@@ -179,7 +160,7 @@ class Crashes:
             while True:
                 done = subprocess.run(
                     [*SOCKSERV, *arguments],
-                    env=environment(SOCKSERV_STATE=str(self.state)),
+                    env=self.environment,
                     cwd=self.folder,
                     capture_output=True,
                     check=False,
@@ -192,11 +173,6 @@ class Crashes:
                 time.sleep(0.5)
         if not versions_in(self.there) == versions_in(self.back) == self.offered:
             raise Breach("not everything has arrived")
-
-    def end(self) -> None:
-        """Stop the daemon."""
-        self.daemon.process.kill()
-        self.daemon.wait()
 
 
 def run(folder: Path, *, kills: int, seed: int) -> Counter[str]:
@@ -211,26 +187,5 @@ def run(folder: Path, *, kills: int, seed: int) -> Counter[str]:
     return crashes.counts
 
 
-def main() -> int:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawTextHelpFormatter
-    )
-    parser.add_argument("--kills", type=int, default=200)
-    parser.add_argument("--seed", type=int, default=time.time_ns() % 10**6)
-    parser.add_argument("--folder", type=Path, help="where; a new folder is made in it")
-    options = parser.parse_args()
-    folder = Path(tempfile.mkdtemp(prefix="crash-", dir=options.folder))
-    print(f"seed {options.seed}, in {folder}", flush=True)  # noqa: T201  # a script for people
-    try:
-        counts = run(folder, kills=options.kills, seed=options.seed)
-    except Breach as breach:
-        print(f"BREACH: {breach}")  # noqa: T201
-        return 1
-    for what, count in sorted(counts.items()):
-        print(f"{count:6} {what}")  # noqa: T201
-    shutil.rmtree(folder)
-    return 0
-
-
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(main(run, __doc__))

@@ -16,15 +16,12 @@ It ends with status 1 and the first breach, or prints what it has done.
 
 from __future__ import annotations
 
-import argparse
 import json
 import os
 import random
-import shutil
 import signal
 import subprocess
 import sys
-import tempfile
 import time
 from collections import Counter
 from contextlib import suppress
@@ -36,15 +33,12 @@ import attrs
 from sockserv.keeping.folder import JobFolder, find_folders
 from sockserv.keeping.record import read_record
 from sockserv.processes.table import Machine
-from tests.integration.conftest import ANY_PORT, Twistd, start_process
-from tests.integration.test_cli import SOCKSERV, environment
+from tests.integration.conftest import start_process
+from tests.integration.crashing import Breach, KilledDaemon, main
+from tests.integration.test_cli import SOCKSERV
 
 _MAX_JOBS = 8
 _DEADLINE_SECONDS = 60.0
-
-
-class Breach(Exception):
-    """Something that must not be."""
 
 
 def counted(count: int) -> bytes:
@@ -63,30 +57,17 @@ class Counting:
     told: str | None = None
 
 
-class Crashes:
+class Crashes(KilledDaemon):
     """A daemon, its kept jobs, and the kills."""
 
     def __init__(self, folder: Path, chance: random.Random) -> None:
-        self.folder = folder
-        self.chance = chance
-        self.counts: Counter[str] = Counter()
+        super().__init__(folder, chance)
         self.jobs: dict[str, Counting] = {}
-        self.state = folder / "state"
         self._machine = Machine(adopts=False)
-        self._daemons = 0
         self._started = 0
         self.start_daemon()
 
     # What is done
-
-    def start_daemon(self) -> None:
-        folder = self.folder / f"daemon{self._daemons}"
-        folder.mkdir()
-        self._daemons += 1
-        self.daemon = Twistd(
-            folder, "--listen", ANY_PORT, "--state", str(self.state), environ=environment()
-        )
-        self.daemon.wait_until_listening(self.state)
 
     def round(self) -> None:
         """Some commands at once, a kill in the middle, and a look at everything."""
@@ -113,7 +94,7 @@ class Crashes:
         arguments = [*SOCKSERV, "exec", "--detach", "--job", job.name, "--shell", "--", script]
         return job, start_process(
             arguments,
-            env=environment(SOCKSERV_STATE=str(self.state)),
+            env=self.environment,
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
@@ -158,7 +139,7 @@ class Crashes:
     def _sockserv(self, *arguments: str) -> list[Any]:
         done = subprocess.run(
             [*SOCKSERV, arguments[0], "--json", *arguments[1:]],
-            env=environment(SOCKSERV_STATE=str(self.state)),
+            env=self.environment,
             capture_output=True,
             check=False,
             timeout=_DEADLINE_SECONDS,
@@ -228,8 +209,7 @@ class Crashes:
 
     def end(self) -> None:
         """Stop everything."""
-        self.daemon.process.kill()
-        self.daemon.wait()
+        super().end()
         for folder in find_folders(self.state / "jobs"):
             record = read_record(folder)
             for pid in self._marked(record.mark) if record is not None else []:
@@ -249,26 +229,5 @@ def run(folder: Path, *, kills: int, seed: int) -> Counter[str]:
     return crashes.counts
 
 
-def main() -> int:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawTextHelpFormatter
-    )
-    parser.add_argument("--kills", type=int, default=200)
-    parser.add_argument("--seed", type=int, default=time.time_ns() % 10**6)
-    parser.add_argument("--folder", type=Path, help="where; a new folder is made in it")
-    options = parser.parse_args()
-    folder = Path(tempfile.mkdtemp(prefix="crash-", dir=options.folder))
-    print(f"seed {options.seed}, in {folder}", flush=True)  # noqa: T201  # a script for people
-    try:
-        counts = run(folder, kills=options.kills, seed=options.seed)
-    except Breach as breach:
-        print(f"BREACH: {breach}")  # noqa: T201
-        return 1
-    for what, count in sorted(counts.items()):
-        print(f"{count:6} {what}")  # noqa: T201
-    shutil.rmtree(folder)
-    return 0
-
-
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(main(run, __doc__))
