@@ -3,10 +3,25 @@
 from __future__ import annotations
 
 from enum import StrEnum
+from typing import Final
 
 import attrs
 
-__all__ = ["Digest", "Entry", "FileType", "Kept", "KeptOffer", "Offered", "Stored", "Usage"]
+__all__ = [
+    "HEAD_STREAM",
+    "Digest",
+    "Entry",
+    "FileType",
+    "Head",
+    "Kept",
+    "KeptOffer",
+    "Offered",
+    "Stored",
+    "Usage",
+]
+
+HEAD_STREAM: Final = 1
+"""The stream of an answer with a file on which its `Head` comes, before the content."""
 
 
 class FileType(StrEnum):
@@ -34,6 +49,16 @@ class Entry:
     etag: str = ""
     path: str | None = None
     unnameable: bool = False
+
+
+@attrs.frozen(kw_only=True)
+class Head:
+    """What is said of a file before its content comes: how large all of it is, and which content it is."""
+
+    size: int
+    etag: str
+    mtime_ns: int
+    mode: int
 
 
 @attrs.frozen(kw_only=True)

@@ -19,30 +19,17 @@ from sockserv.errors import UnexpectedResult
 from sockserv.files.arguments import NEVER, DigestArguments, GetArguments
 from sockserv.files.digests import digest_of, new_hasher
 from sockserv.files.errors import Changed, DigestMismatch
-from sockserv.files.facts import Digest, FileType
+from sockserv.files.facts import HEAD_STREAM, Digest, FileType, Head
 
 if TYPE_CHECKING:
     from sockserv.client.client import Client
     from sockserv.net.calls import OutgoingCall
     from sockserv.net.threads import InThread
 
-__all__ = ["Fetched", "Fetcher", "Head", "mismatch"]
-
-_HEAD: Final = 1
-"""The stream of an answer that says, before the content, what file it is of."""
+__all__ = ["Fetched", "Fetcher", "mismatch"]
 
 _MAX_HEAD_BYTES: Final = 4096
 _BATCH_BYTES: Final = 1024 * 1024
-
-
-@attrs.frozen
-class Head:
-    """What file a content is of."""
-
-    size: int
-    etag: str
-    mtime_ns: int
-    mode: int
 
 
 @attrs.frozen
@@ -255,7 +242,7 @@ async def _take_head(call: OutgoingCall, step: Step) -> tuple[Head, bytes]:
     head = b""
     while (taken := await call.body.take()) is not None:
         stream, piece = taken
-        if stream != _HEAD:
+        if stream != HEAD_STREAM:
             return _decode_head(head, step), piece
         head += piece
         if len(head) > _MAX_HEAD_BYTES:
@@ -268,7 +255,7 @@ async def _take_content(call: OutgoingCall, step: Step) -> bytes:
     if taken is None:
         return b""
     stream, piece = taken
-    if stream == _HEAD:
+    if stream == HEAD_STREAM:
         raise UnexpectedResult(f"{step.path!r}: the server says twice what file it is")
     return piece
 

@@ -13,7 +13,7 @@ from sockserv.errors import InvalidArgument
 from sockserv.files.arguments import GetArguments
 from sockserv.files.digests import Hasher, digest_of, new_hasher
 from sockserv.files.errors import Changed
-from sockserv.files.facts import Digest
+from sockserv.files.facts import Digest, Head
 from sockserv.files.jail import Jail, explained
 from sockserv.files.status import etag_of
 from sockserv.services.files.cache import DigestCache
@@ -26,16 +26,6 @@ SMALL_BYTES: Final = 256 * 1024
 _PIECE_BYTES: Final = 1024 * 1024
 _STEP_BYTES: Final = 8 * 1024 * 1024
 """So much is digested in one step."""
-
-
-@attrs.frozen
-class Head:
-    """What is said of a file before its content comes."""
-
-    size: int
-    etag: str
-    mtime_ns: int
-    mode: int
 
 
 @attrs.define(kw_only=True)
@@ -121,7 +111,12 @@ class Download:
         rest = self.size - args.offset
         self.count = rest if args.count is None else min(rest, args.count)
         self.mtime_ns = status.st_mtime_ns
-        head = Head(self.size, self.etag, self.mtime_ns, status.st_mode & 0o777)
+        head = Head(
+            size=self.size,
+            etag=self.etag,
+            mtime_ns=self.mtime_ns,
+            mode=status.st_mode & 0o777,
+        )
         self.head = msgspec.json.encode(head)
         if self.needs_digest:
             self.digest = self.digests.find(status)

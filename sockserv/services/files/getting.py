@@ -9,6 +9,7 @@ from twisted.internet.defer import Deferred
 
 from sockserv.errors import FileBroken
 from sockserv.files.arguments import GetArguments
+from sockserv.files.facts import HEAD_STREAM
 from sockserv.files.jail import explained
 from sockserv.services.api import Call
 from sockserv.services.files.download import Download, changed_meanwhile
@@ -17,7 +18,6 @@ from sockserv.services.files.steps import Steps
 
 __all__ = ["Sent", "send"]
 
-_HEAD_STREAM: Final = 1
 _SEGMENT_BYTES: Final = 32 * 1024 * 1024
 """Digesting is ahead of sending by no more than this: the disk is read once, and what is sent is still in memory."""
 
@@ -37,7 +37,7 @@ async def send(call: Call[GetArguments], download: Download, pace: Pace | None) 
     """Send a file. Raises what `Download.steps` raises, and `Changed` when somebody writes to it meanwhile."""
     async with Steps(call.in_thread, download.steps()) as steps:
         await steps.next()
-        await call.send(download.head, stream=_HEAD_STREAM)
+        await call.send(download.head, stream=HEAD_STREAM)
         if download.file is not None:
             await _send_large(call, download, download.file, steps, pace)
         else:
