@@ -276,10 +276,11 @@ def _described(entry: Entry) -> dict[str, Any]:
 
 
 def _permitted(identity: Identity) -> dict[str, Any]:
+    files = identity.files
     return {
         "name": identity.name,
         "permissions": sorted(identity.permissions),
         "exec": identity.exec,
-        "files": identity.files,
+        "files": None if files is None else {**attrs.asdict(files), "inbox": files.has_inbox},
         "chat": identity.chat,
     }

@@ -34,9 +34,9 @@ def daemon(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Daemon]:
         twistd.stop()
 
 
-def invite(daemon: Daemon, name: str) -> str:
+def invite(daemon: Daemon, name: str, *others: str) -> str:
     """What somebody logs in with who may chat."""
-    result = daemon.run("--json", "invite", name, "--chat", "*")
+    result = daemon.run("--json", "invite", name, "--chat", "*", *others)
     url = json.loads(result.stdout)["url"]
     assert isinstance(url, str)
     return url
@@ -77,6 +77,14 @@ class TestPipes:
         assert result.returncode == status
         assert words in result.stderr.decode()
         assert result.stderr.count(b"\n") == 1
+
+    def test_a_file_for_somebody(self, daemon: Daemon, tmp_path: Path) -> None:
+        url = invite(daemon, "carol", "--files", "rw:carol")
+        (tmp_path / "two 文件.txt").write_bytes(b"content")
+        sent = daemon.run("chat", "--send-file", str(tmp_path / "two 文件.txt"), "@carol")
+        assert sent.stdout.decode() == "carol has it: inbox/two 文件.txt\n"
+        got = daemon.run("--server", url, "get", "inbox/two 文件.txt", "-")
+        assert got.stdout == b"content"
 
     def test_follow_until_interrupted(self, daemon: Daemon) -> None:
         process = daemon.start("chat", "--follow", "followed", "--history", "1", "--json")

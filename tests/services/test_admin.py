@@ -163,6 +163,7 @@ class TestInvite:
         assert who.pop("login")["method"] == "token"
         permissions = ["admin", "chat", "echo", "exec", "files", "forever"]
         given = {field: GRANTS[field] for field in ("exec", "files", "chat")}
+        given["files"] = {**given["files"], "inbox": False}
         assert who == {"name": "alice", "permissions": permissions, **given}
 
     def test_nothing_that_was_not_said(self, house: House) -> None:
