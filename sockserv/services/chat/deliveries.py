@@ -15,7 +15,7 @@ from sockserv.services.chat.device import Device, OnTheWay
 from sockserv.services.chat.members import Members
 from sockserv.services.chat.messages import StoredMessage
 from sockserv.services.chat.store import ChatStore
-from sockserv.services.files.steps import InThread
+from sockserv.services.threads import InThread
 
 __all__ = ["Deliveries"]
 

@@ -46,7 +46,7 @@ from sockserv.services.chat.members import Members, check_room
 from sockserv.services.chat.messages import NewMessage, StoredMessage, message_for
 from sockserv.services.chat.store import ChatStore
 from sockserv.services.chat.storing import Storing
-from sockserv.services.files.steps import InThread
+from sockserv.services.threads import InThread
 from sockserv.trust.identities import Identity
 
 __all__ = ["Hub"]

@@ -16,7 +16,7 @@ from twisted.python.failure import Failure
 
 from sockserv.errors import Unavailable
 from sockserv.limits import ChatLimits
-from sockserv.services.files.steps import InThread
+from sockserv.services.threads import InThread
 
 if TYPE_CHECKING:
     from sockserv.services.chat.hub import Hub

@@ -38,7 +38,7 @@ from sockserv.services.chat.members import check_room, may_enter
 from sockserv.services.chat.messages import StoredMessage, message_for
 from sockserv.services.chat.opening import Opening
 from sockserv.services.chat.two_ways import Datagrams, TwoWayCarrier
-from sockserv.services.files.steps import InThread
+from sockserv.services.threads import InThread
 from sockserv.trust.identities import Identity
 
 if TYPE_CHECKING:

@@ -14,7 +14,7 @@ from twisted.logger import Logger
 
 from sockserv.services.chat.messages import NewMessage
 from sockserv.services.chat.store import ChatStore
-from sockserv.services.files.steps import InThread
+from sockserv.services.threads import InThread
 
 __all__ = ["OnStored", "Storing"]
 

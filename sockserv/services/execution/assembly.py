@@ -16,7 +16,7 @@ from sockserv.services.execution.guardian import GuardianSpawner
 from sockserv.services.execution.kept.jobs import SupervisedJobs
 from sockserv.services.execution.kept.supervisors import SupervisorProcesses
 from sockserv.services.execution.service import Execution
-from sockserv.services.files.steps import InThread
+from sockserv.services.threads import InThread
 from sockserv.trust.audit import AuditSink, Event
 from sockserv.trust.audit import Record as AuditRecord
 from sockserv.trust.identities import Identity

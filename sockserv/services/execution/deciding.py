@@ -9,7 +9,7 @@ import attrs
 from sockserv.execution.arguments import Command
 from sockserv.execution.outcome import Explanation
 from sockserv.services.execution.child import Program
-from sockserv.services.files.steps import InThread
+from sockserv.services.threads import InThread
 from sockserv.trust.identities import Identity
 
 __all__ = ["Decision", "Policy"]

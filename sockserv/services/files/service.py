@@ -34,9 +34,10 @@ from sockserv.services.files.folders import Folders, own_grant
 from sockserv.services.files.getting import Sent, send
 from sockserv.services.files.offering import Offers
 from sockserv.services.files.putting import receive
-from sockserv.services.files.steps import InThread, Steps, run_all
+from sockserv.services.files.steps import Steps, run_all
 from sockserv.services.files.store import Share, Store
 from sockserv.services.files.upload import Upload, kept_of
+from sockserv.services.threads import InThread
 from sockserv.trust.identities import FilesGrant, Identity
 
 __all__ = ["Files", "Listed"]

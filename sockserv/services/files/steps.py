@@ -6,15 +6,14 @@ what the generator has open is closed by its own `with` blocks, after its last s
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Generator
+from collections.abc import Generator
 from threading import Lock
 from types import TracebackType
-from typing import Any, Generic, TypeAlias, TypeVar, cast
+from typing import Any, Generic, TypeVar, cast
 
-__all__ = ["InThread", "Steps", "run_all"]
+from sockserv.services.threads import InThread
 
-InThread: TypeAlias = Callable[..., Awaitable[Any]]
-"""Calls a blocking function with arguments in a thread; what it returns or raises can be awaited."""
+__all__ = ["Steps", "run_all"]
 
 Y = TypeVar("Y")
 S = TypeVar("S")

@@ -19,8 +19,8 @@ from twisted.internet.defer import Deferred
 from sockserv.files.facts import Stored
 from sockserv.services.api import Call
 from sockserv.services.files.parents import Parents
-from sockserv.services.files.steps import InThread
 from sockserv.services.files.upload import Upload, Wants
+from sockserv.services.threads import InThread
 
 __all__ = ["Storing"]
 

@@ -17,7 +17,7 @@ from sockserv.limits import ExecutionLimits
 from sockserv.services.execution.child import Program, StartFailed
 from sockserv.services.execution.deciding import Decision
 from sockserv.services.execution.service import Execution
-from sockserv.services.files.steps import InThread
+from sockserv.services.threads import InThread
 from sockserv.testing import OWNER, Link, MemoryNetwork, MemoryServer
 from sockserv.testing.processes import (
     Script,

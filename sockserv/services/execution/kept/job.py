@@ -35,7 +35,7 @@ from sockserv.services.execution.kept.bell import Bell
 from sockserv.services.execution.kept.finding import Found, look_at
 from sockserv.services.execution.kept.link import Link, Supervisors
 from sockserv.services.execution.kept.standard_input import StandardInput
-from sockserv.services.files.steps import InThread
+from sockserv.services.threads import InThread
 
 __all__ = ["SupervisedJob", "Surroundings"]
 

@@ -32,7 +32,7 @@ from sockserv.services.execution.kept.link import Supervisors
 from sockserv.services.execution.kept.room import Taken, check_room
 from sockserv.services.execution.launching import launch_of
 from sockserv.services.execution.policy.rules import still_allows
-from sockserv.services.files.steps import InThread
+from sockserv.services.threads import InThread
 from sockserv.trust.identities import Identity
 
 __all__ = ["SupervisedJobs"]

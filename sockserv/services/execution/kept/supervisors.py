@@ -17,7 +17,7 @@ from sockserv import keeping
 from sockserv.keeping.folder import JobFolder
 from sockserv.keeping.messages import Order
 from sockserv.services.execution.kept.link import Link, Listener, SocketLink
-from sockserv.services.files.steps import InThread
+from sockserv.services.threads import InThread
 
 __all__ = ["SupervisorProcesses"]
 

@@ -34,7 +34,7 @@ from sockserv.services.execution.policy.rules import (
 from sockserv.services.execution.policy.terms import Terms, refuse, smaller
 from sockserv.services.execution.policy.validity import check_command
 from sockserv.services.files.folders import Folder
-from sockserv.services.files.steps import InThread
+from sockserv.services.threads import InThread
 from sockserv.trust.identities import Identity
 
 __all__ = ["ExecutionPolicy"]
