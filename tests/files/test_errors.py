@@ -21,6 +21,7 @@ CODES = [
     "files.busy",
     "files.read-only",
     "files.too-long",
+    "files.no-receiver",
     "files.io",
 ]
 
