@@ -40,6 +40,7 @@ from sockserv.chat.lines import (
     encode_line,
 )
 from sockserv.chat.names import parse_place
+from sockserv.client.chat.acknowledging import Acknowledging
 from sockserv.client.chat.lines import CallLines, Lines, TwoWayLines
 from sockserv.client.chat.places import RoomSession
 from sockserv.client.chat.sent import SentMessage, shared
@@ -91,7 +92,7 @@ class Session:
         self._datagrams = datagrams
         self._on_way = on_way
         self._lines: Lines | None = None
-        self._unacknowledged: int | None = None
+        self._acknowledging: Acknowledging | None = None
         self._is_joined = False
         self._failure: Exception | None = None
         self.was_joined = False
@@ -214,13 +215,14 @@ class Session:
         call = await client.open("chat.join", arguments)
         over_call = CallLines(call)
         self._lines = over_call
-        self._unacknowledged = None
+        self._acknowledging = Acknowledging(client.clock, self._acknowledge)
         self.was_joined = False
         try:
             await self._start(client, over_call)
             await self._read()
             await call.result()
         finally:
+            self._acknowledging.stop()
             self._is_joined = False
             lines, self._lines = self._lines, None
             lines.close()
@@ -242,19 +244,24 @@ class Session:
         assert lines is not None, "there is a connection"
         while (line := await lines.receive()) is not None:
             await self._take(_event_of(line))
-            if not lines.has_more:
-                self._acknowledge()
 
     def _send(self, command: Command) -> None:
         """Send a command, if there is a connection: what counts is said again after the next joining."""
         if self._is_joined and self._lines is not None:
             self._lines.send(encode_line(command))
 
-    def _acknowledge(self) -> None:
-        """Acknowledge the messages that were taken, all together."""
-        number, self._unacknowledged = self._unacknowledged, None
-        if number is not None:
-            self._send(Received(number))
+    def _acknowledge(self, number: int) -> None:
+        self._send(Received(number))
+
+    def _have(self, number: int) -> None:
+        """The program has all messages up to this id, or they wait for it here."""
+        if self._acknowledging is not None:
+            self._acknowledging.add(number)
+
+    def _expect_to_wait(self) -> None:
+        """Nothing more may be taken for a while: acknowledge what was."""
+        if self._acknowledging is not None:
+            self._acknowledging.now()
 
     async def _take(self, event: Event) -> None:
         match event:
@@ -283,7 +290,7 @@ class Session:
         if self._events is not None:
             self._events.put(event)
             if not self._events.has_room:
-                self._acknowledge()
+                self._expect_to_wait()
             await self._events.room()
 
     def _take_joined(self, joined: Joined) -> None:
@@ -313,17 +320,17 @@ class Session:
         message = event.message
         first = 0 if message.to.startswith("@") else self._first_id or 0
         if message.id <= max(first, self._given):
-            self._unacknowledged = message.id
+            self._have(message.id)
             return
         self._given = message.id
         # What somebody says to us is said at the place that they are.
         place = self._places.get(message.to)
         if place is not None:
             if not place.has_room:
-                self._acknowledge()
+                self._expect_to_wait()
             await place.hear(message)
         await self._pass_on(event)
-        self._unacknowledged = message.id
+        self._have(message.id)
 
     def _take_accepted(self, event: Accepted) -> None:
         message = self._sent.pop(event.number, None)
