@@ -162,7 +162,7 @@ class TestInvite:
         who = house.call(client, "identity.whoami")
         assert who.pop("login")["method"] == "token"
         permissions = ["admin", "chat", "echo", "exec", "files", "forever"]
-        given = {field: GRANTS[field] for field in ("exec", "files", "chat")}
+        given: dict[str, Any] = {field: GRANTS[field] for field in ("exec", "files", "chat")}
         given["files"] = {**given["files"], "inbox": False}
         assert who == {"name": "alice", "permissions": permissions, **given}
 
