@@ -48,6 +48,8 @@ class RecordWay:
     `address` is where the server is, for a client alone. Raises what `DatagramSessions.open` raises.
     """
 
+    __slots__ = ("_carrier", "_listener")
+
     def __init__(
         self,
         sessions: DatagramSessions,

@@ -89,7 +89,7 @@ class _Message(Struct, tag_field="type", omit_defaults=True, forbid_unknown_fiel
     """The common ground of all messages but hello."""
 
 
-class Hello(Struct, tag_field="type", tag="hello", omit_defaults=True, gc=False):
+class Hello(Struct, tag_field="type", tag="hello", omit_defaults=True, frozen=True, gc=False):
     """The first message of both sides."""
 
     version: Count

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from enum import Enum
+from functools import lru_cache
 from typing import Any, Final
 
 from sockserv.errors import CallCancelled as Cancelled
@@ -76,6 +77,12 @@ class Phase(Enum):
 
 # Looking a member up on its class takes longer than all else that `_accept` does of its own.
 _OPEN: Final = Phase.OPEN
+
+
+@lru_cache(maxsize=64)
+def _shared(hello: Hello) -> Hello:
+    """One of those that are equal: thousands who are connected introduce themselves in the same words."""
+    return hello
 
 
 class Receiver:
@@ -209,6 +216,7 @@ class Receiver:
                 f"the peer speaks version {hello.version} of the protocol, "
                 f"this side speaks version {PROTOCOL_VERSION}",
             )
+        hello = _shared(hello)
         self.peer_limits = hello.limits
         self._outbox.limit_frames(self._limits.frame_body_bytes, hello.limits.max_body_bytes)
         if self._auth:

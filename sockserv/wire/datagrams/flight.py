@@ -83,7 +83,8 @@ class Flight:
         self._ack_delay_seconds = ack_delay_seconds
         self._random = random
         self._in_flight: dict[int, _Sent] = {}
-        self._late: dict[int, _Sent] = {}
+        self._late: dict[int, _Sent] | None = None
+        """What was thought to be lost, from when anything was on."""
         self._largest_acked = -1
         self._waits_from = 0.0
         self._loss_at: float | None = None
@@ -128,7 +129,7 @@ class Flight:
             if bits >> (largest - counter) & 1:
                 counters.append(counter)
         arrived: list[OutgoingMessage] = []
-        is_late = bool(self._late) and self._take_late(largest, bits, arrived)
+        is_late = self._late is not None and self._take_late(self._late, largest, bits, arrived)
         if not counters and not is_late:
             return None
         in_flight_bytes = self.in_flight_bytes
@@ -148,13 +149,15 @@ class Flight:
         self._find_lost(now)
         return arrived
 
-    def _take_late(self, largest: int, bits: int, arrived: list[OutgoingMessage]) -> bool:
+    def _take_late(
+        self, late: dict[int, _Sent], largest: int, bits: int, arrived: list[OutgoingMessage]
+    ) -> bool:
         """Note what was thought to be lost and has come all the same; returns whether there is any."""
-        late = [c for c in self._late if c <= largest and bits >> (largest - c) & 1]
-        for counter in late:
+        come = [c for c in late if c <= largest and bits >> (largest - c) & 1]
+        for counter in come:
             self.round_trip.note_spurious_loss()
-            _take_arrived(self._late.pop(counter), arrived)
-        return bool(late)
+            _take_arrived(late.pop(counter), arrived)
+        return bool(come)
 
     def _find_lost(self, now: float) -> None:
         """Give up datagrams that others have overtaken by too much."""
@@ -172,9 +175,12 @@ class Flight:
             self._lose(counter, now)
 
     def _lose(self, counter: int, now: float) -> None:
-        sent = self._late[counter] = self._in_flight.pop(counter)
-        if len(self._late) > _MAX_LATE_DATAGRAMS:
-            del self._late[next(iter(self._late))]
+        late = self._late
+        if late is None:
+            late = self._late = {}
+        sent = late[counter] = self._in_flight.pop(counter)
+        if len(late) > _MAX_LATE_DATAGRAMS:
+            del late[next(iter(late))]
         self.in_flight_bytes -= sent.size_bytes
         self.window.on_lost(sent.sent_at, now)
         for message in sent.messages:
