@@ -12,23 +12,16 @@ import pytest_twisted
 from twisted.internet import reactor
 from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.interfaces import IReactorTime
-from twisted.internet.task import deferLater
 
 from sockserv.client import Client, connect
 from sockserv.client.chat import Session, Talk
 from sockserv.client.chat.datagrams import Datagrams
 from tests.integration.conftest import ANY_PORT, Twistd
+from tests.integration.waiting import later, until_so
 
 CLOCK = cast(IReactorTime, reactor)
 
 MESSAGES = 300
-
-
-async def until(condition: Callable[[], object]) -> None:
-    deadline = CLOCK.seconds() + 25
-    while not condition():
-        assert CLOCK.seconds() < deadline, "waited too long"
-        await deferLater(CLOCK, 0.01)
 
 
 class Device:
@@ -45,7 +38,7 @@ class Device:
 
     async def enter(self) -> None:
         await self.session.enter("lobby")
-        await until(lambda: self.session.goes_by_datagrams)
+        await until_so(lambda: self.session.goes_by_datagrams)
 
     def _connect(self) -> Deferred[Client]:
         return connect(reactor, state=self.state)
@@ -56,7 +49,7 @@ class Device:
 
     async def leave(self) -> None:
         self.running.cancel()
-        await deferLater(CLOCK, 0.05)
+        await later(0.05)
 
 
 @pytest.mark.parametrize(
@@ -79,7 +72,7 @@ async def test_a_talk(twistd: Callable[..., Twistd], state: Path, listen: str, u
     said = ["short", "long " * 10_000, "short again"]
     for text in said:
         await alice.room.say(text)
-    await until(lambda: bob.heard == said)
+    await until_so(lambda: bob.heard == said)
     await alice.leave()
     await bob.leave()
     daemon.stop()
@@ -101,17 +94,17 @@ async def test_a_daemon_that_is_killed_in_the_middle(
     for number, text in enumerate(said):
         waiting.append(alice.room.say(text))
         if number % 100 == 50:
-            await deferLater(CLOCK, 0.02)
+            await later(0.02)
             daemon.stop(signal.SIGKILL)
             daemon = twistd(*arguments)
             daemon.wait_until_listening(state)
         if number % 10 == 0:
-            await deferLater(CLOCK, 0.001)
+            await later(0.001)
     ids = [(await one).id or 0 for one in waiting]
-    await until(lambda: len(bob.heard) >= MESSAGES)
-    await deferLater(CLOCK, 0.2)
+    await until_so(lambda: len(bob.heard) >= MESSAGES)
+    await later(0.2)
     assert bob.heard == said
     assert ids == sorted(set(ids))
-    assert alice.session.goes_by_datagrams
+    await until_so(lambda: alice.session.goes_by_datagrams)
     await alice.leave()
     await bob.leave()

@@ -397,7 +397,7 @@ class TestSignals:
         assert process.stdout.read(1) == b"x"
         own_daemon.twistd.process.send_signal(signal.SIGSTOP)
         process.send_signal(signal.SIGINT)
-        assert process.wait(5.0) == -signal.SIGINT
+        assert process.wait(DEADLINE_SECONDS) == -signal.SIGINT
         finish(process)
 
     def test_one_that_the_parent_ignores(self, daemon: Daemon) -> None:

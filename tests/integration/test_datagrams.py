@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import socket
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any, cast
 
@@ -12,7 +12,6 @@ import pytest_twisted
 from twisted.internet import reactor
 from twisted.internet.error import CannotListenError
 from twisted.internet.interfaces import IReactorTime
-from twisted.internet.task import deferLater
 
 from sockserv.limits import DatagramLimits
 from sockserv.net.datagram import MAX_BATCH_DATAGRAMS, DatagramSessions, listen_datagrams
@@ -27,16 +26,10 @@ from sockserv.wire.datagrams.events import (
 )
 from sockserv.wire.datagrams.layout import MAX_MESSAGE_BYTES
 from sockserv.wire.datagrams.sealing import SessionKeys
+from tests.integration.waiting import until_so
 
 CLOCK = cast(IReactorTime, reactor)
 LOOPBACKS = ["127.0.0.1", "::1"]
-
-
-async def until(condition: Callable[[], object]) -> None:
-    deadline = CLOCK.seconds() + 20
-    while not condition():
-        assert CLOCK.seconds() < deadline, "waited too long"
-        await deferLater(CLOCK, 0.01)
 
 
 class Ends:
@@ -92,11 +85,11 @@ async def test_messages_of_every_size(interface: str, *, sealed: bool) -> None:
         sent = [bytes([n % 256]) * (n * 7 % (MAX_MESSAGE_BYTES + 1)) for n in range(200)]
         for body in sent:
             at_client.send(1, body)
-        await until(lambda: len(both.bodies()) == len(sent))
+        await until_so(lambda: len(both.bodies()) == len(sent))
         assert both.bodies() == sent
-        await until(lambda: not at_client.session.waiting_messages)
+        await until_so(lambda: not at_client.session.waiting_messages)
         at_server.send(1, b"back")
-        await until(lambda: MessageReceived(1, 1, b"back") in both.client_events)
+        await until_so(lambda: MessageReceived(1, 1, b"back") in both.client_events)
         assert not both.server.drops
         assert not both.server.write_errors
 
@@ -106,7 +99,7 @@ async def test_a_client_that_goes_on_from_another_port() -> None:
     async with ends("127.0.0.1") as both:
         at_client, _ = both.join(address_of(both.ports[0]))
         at_client.send(1, b"before")
-        await until(both.bodies)
+        await until_so(both.bodies)
         elsewhere = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
         with elsewhere:
             elsewhere.bind(("127.0.0.1", 0))
@@ -117,10 +110,10 @@ async def test_a_client_that_goes_on_from_another_port() -> None:
             both.ports[1].fileno = elsewhere.fileno
             both.ports[1].startReading()
             at_client.send(1, b"after")
-            await until(
+            await until_so(
                 lambda: any(isinstance(event, AddressChanged) for event in both.server_events)
             )
-            await until(lambda: both.bodies() == [b"before", b"after"])
+            await until_so(lambda: both.bodies() == [b"before", b"after"])
             both.ports[1].stopReading()
             both.ports[1].socket = old
             both.ports[1].fileno = old.fileno
@@ -132,13 +125,13 @@ async def test_nobody_there() -> None:
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as closed:
         closed.bind(("127.0.0.1", 0))
         nobody = closed.getsockname()
-    async with ends("127.0.0.1", DatagramLimits(probe_timeout_seconds=0.7)) as both:
+    async with ends("127.0.0.1", DatagramLimits(probe_timeout_seconds=1.5)) as both:
         both.join(nobody)
-        await until(lambda: both.client_events)
+        await until_so(lambda: both.client_events)
         assert both.client_events == [SessionEnded(FailureReason.UNREACHABLE)]
         at_client, _ = both.join(address_of(both.ports[0]))
         at_client.send(1, b"the port lives")
-        await until(both.bodies)
+        await until_so(both.bodies)
 
 
 @pytest_twisted.ensureDeferred
@@ -147,7 +140,7 @@ async def test_where_nothing_can_be_sent() -> None:
     async with ends("127.0.0.1", DatagramLimits(probe_timeout_seconds=0.3)) as both:
         both.join(("255.255.255.255", 9))
         both.join(("127.0.0.1", 70_000))
-        await until(lambda: len(both.client_events) == 2)
+        await until_so(lambda: len(both.client_events) == 2)
         assert sum(both.client.write_errors.values()) >= 2
 
 
@@ -160,8 +153,8 @@ async def test_garbage_of_every_size_beside_a_talk() -> None:
             for size in (0, 1, 17, 1200, 1201, 8192, 8193, 65_507):
                 stranger.sendto(b"\x51" * size, address)
             at_client.send(1, b"in between")
-            await until(both.bodies)
-            await until(lambda: sum(both.server.drops.values()) == 8)
+            await until_so(both.bodies)
+            await until_so(lambda: sum(both.server.drops.values()) == 8)
             assert both.server.drops == {
                 DropReason.TOO_SHORT: 2,
                 DropReason.UNKNOWN_SESSION: 6,
@@ -189,7 +182,7 @@ async def test_a_thousand_sessions_on_one_port() -> None:
         for number in range(1000):
             at_client, _ = both.join(address)
             at_client.send(1, b"%d" % number)
-        await until(lambda: len(both.bodies()) == 1000)
+        await until_so(lambda: len(both.bodies()) == 1000)
         assert sorted(map(int, both.bodies())) == list(range(1000))
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import subprocess
 import time
@@ -51,6 +52,12 @@ def is_running(pid: int) -> bool:
         return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
     except OSError:
         return False
+
+
+def has_pending_signals(pid: int) -> bool:
+    """Whether a process has not taken yet what was sent to it."""
+    status = Path(f"/proc/{pid}/status").read_text()
+    return any(int(mask, 16) for mask in re.findall(r"(?:Sig|Shd)Pnd:\s*(\w+)", status))
 
 
 class TestOutcomes:
@@ -196,12 +203,12 @@ class TestInterrupts:
         assert process.returncode == 5
 
     def test_twice(self, daemon: Daemon) -> None:
-        process, pid = self.start(daemon, "trap '' INT; echo go; sleep 60; sleep 60")
+        text = "trap 'echo heard' INT; echo go; while :; do sleep 60 & wait; done"
+        process, pid = self.start(daemon, text)
         assert process.stdout is not None
         process.stdout.readline()
         process.send_signal(signal.SIGINT)
-        time.sleep(0.3)
-        assert process.poll() is None
+        assert process.stdout.readline() == b"heard\n"
         process.send_signal(signal.SIGINT)
         assert finish(process) == (b"", b"sockserv: killed(cancelled)\n")
         assert process.returncode == 137
@@ -212,6 +219,8 @@ class TestInterrupts:
         own_daemon.twistd.process.send_signal(signal.SIGSTOP)
         try:
             for _ in range(3):
+                # Two of which none is taken yet would be one.
+                until(lambda: not has_pending_signals(process.pid))
                 time.sleep(0.2)
                 process.send_signal(signal.SIGINT)
             errors = finish(process)[1]

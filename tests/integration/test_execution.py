@@ -7,7 +7,6 @@ import os
 import random
 import signal
 import stat
-import time
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager, suppress
 from itertools import count
@@ -19,7 +18,6 @@ import pytest
 import pytest_twisted
 from twisted.internet import reactor
 from twisted.internet.defer import Deferred, gatherResults
-from twisted.internet.task import deferLater
 
 from sockserv import Anonymous, Client, Identity, Server, connect
 from sockserv.client.execution.errors import InvalidCommand
@@ -32,6 +30,7 @@ from sockserv.services.execution.policy import ExecutionPolicy
 from sockserv.services.execution.service import Execution
 from sockserv.trust import EVERYTHING
 from tests.integration.conftest import ANY_PORT, Twistd, until
+from tests.integration.waiting import later, until_so
 
 OWNER = Anonymous(Identity("owner", frozenset({EVERYTHING})))
 KIB = 1024
@@ -61,18 +60,6 @@ def processes(mark: str) -> list[int]:
             if mark.encode() in command.split(b"\0"):
                 found.append(int(entry))
     return found
-
-
-def pause(seconds: float) -> Deferred[None]:
-    return deferLater(reactor, seconds)
-
-
-async def until_so(condition: Callable[[], object]) -> None:
-    """Wait until something is so, while the reactor runs."""
-    deadline = time.monotonic() + 30
-    while not condition():
-        assert time.monotonic() < deadline, "waited too long"
-        await pause(0.01)
 
 
 @asynccontextmanager
@@ -299,7 +286,7 @@ class TestTheTreeDies:
             for number in range(40):
                 other = await connect(reactor, url)
                 job = await other.exec.run(shell(f"sleep {mark} & cat; echo; sleep {mark}"))
-                await pause(number * 0.001)
+                await later(number * 0.001)
                 cut(other)
                 assert (await job.outcome()).kind == "lost"
             await until_so(lambda: not processes(mark))
@@ -335,10 +322,9 @@ class TestBackPressure:
             job = await client.exec.run(
                 shell("head -c 30000000 /dev/zero | tr '\\0' x; echo done >&2")
             )
-            await pause(0.5)
-            status = (await client.exec.jobs())[0]
-            await pause(0.5)
-            assert (await client.exec.jobs())[0] == status, "nothing moves"
+            status = None
+            while status != (status := (await client.exec.jobs())[0]) or not status.stdout_bytes:
+                await later(0.3)
             assert status.stdout_bytes < 8 * MIB
             stdout = bytearray()
             async for piece in job.stdout:
@@ -353,7 +339,7 @@ class TestBackPressure:
             sending = job.stdin.write(bytes(20 * MIB))
             sent = Deferred.fromCoroutine(sending)
             sent.addErrback(lambda failure: None)
-            await pause(0.3)
+            await later(0.3)
             assert not sent.called
             await job.signal("KILL")
             outcome = await job.outcome()
@@ -505,7 +491,7 @@ class TestTheDaemon:
         await client.exec.collect(["head", "-c", "3000000", "/dev/zero"])
         before = memory_of(daemon.process.pid)
         job = await client.exec.run(["yes"])
-        await pause(2)
+        await later(2)
         assert memory_of(daemon.process.pid) - before < 4 * MIB
         job.cancel()
         await client.close()

@@ -18,7 +18,7 @@ from time import monotonic, sleep
 import pytest
 
 from sockserv.testing.raw import frame
-from tests.integration.conftest import ROOT, start_process, until
+from tests.integration.conftest import DEADLINE_SECONDS, ROOT, start_process, until
 from tests.integration.raw_client import LIVING, RawClient, WatchedDaemon
 
 Watch = Callable[..., WatchedDaemon]
@@ -28,16 +28,16 @@ pytestmark = pytest.mark.skipif(
 )
 
 MIB = 1024 * 1024
-PROMPT_SECONDS = 1.0
-"""Far more than an echo takes, and far less than anybody is made to wait."""
+FEW = 10
+"""As many echoes as others get at the least while somebody does harm, however busy the machine is with other things."""
 
 IMPATIENT = """
 [limits]
-login_timeout_seconds = 0.5
+login_timeout_seconds = 1.5
 keepalive_interval_seconds = 0.5
 keepalive_timeout_seconds = 0.5
 """
-DRAINS_SOON = "limits.drain_timeout_seconds = 1.0"
+DRAINS_SOON = "limits.drain_timeout_seconds = 3.0"
 
 
 def tls_client_hello() -> bytes:
@@ -48,33 +48,46 @@ def tls_client_hello() -> bytes:
     return outgoing.read()
 
 
+class Other:
+    """Echoes all the time on a connection of its own; `echoes` is how often."""
+
+    def __init__(self, daemon: WatchedDaemon) -> None:
+        self.client = daemon.log_in()
+        self.echoes = 0
+        self._is_over = threading.Event()
+        self._thread = threading.Thread(target=self._go_on)
+        self._thread.start()
+
+    def _go_on(self) -> None:
+        while not self._is_over.wait(0.01):
+            self.client.echo(b"me too")
+            self.echoes += 1
+
+    def end(self) -> None:
+        self._is_over.set()
+        self._thread.join()
+
+
 @contextmanager
-def others_are_served(daemon: WatchedDaemon) -> Iterator[RawClient]:
-    """Echo all the time on another connection; none of it may take long."""
-    other = daemon.log_in()
-    slowest: list[float] = []
-    is_over = threading.Event()
-
-    def go_on() -> None:
-        while not is_over.wait(0.01):
-            slowest[:] = [max([*slowest, other.echo(b"me too")])]
-
-    thread = threading.Thread(target=go_on)
-    thread.start()
+def others_are_served(daemon: WatchedDaemon) -> Iterator[Other]:
+    """Somebody else goes on to be served by the end of what is done meanwhile."""
+    other = Other(daemon)
     try:
         yield other
+        until(lambda: other.echoes >= FEW)
     finally:
-        is_over.set()
-        thread.join()
-    assert slowest[0] < PROMPT_SECONDS
+        other.end()
 
 
-def send_without_reading(client: RawClient, pieces: Iterator[bytes], *, seconds: float) -> bool:
-    """Send as much as the daemon takes; whether it has ended the connection before the time."""
+def send_without_reading(client: RawClient, pieces: Iterator[bytes], *, beside: Other) -> bool:
+    """Send as much as the daemon takes, for two seconds and until it has served somebody beside it.
+
+    Whether it has ended the connection before.
+    """
     client.socket.setblocking(False)
-    end = monotonic() + seconds
-    rest = b""
-    while monotonic() < end:
+    began, rest = monotonic(), b""
+    while monotonic() < began + 2.0 or beside.echoes < FEW:
+        assert monotonic() < began + DEADLINE_SECONDS, "nobody else is served"
         rest = rest or next(pieces)
         try:
             rest = rest[client.socket.send(rest) :]
@@ -179,8 +192,7 @@ class TestLoggedIn:
                 for _ in range(64):
                     client.open("echo", bytes(MIB), end=True)
                 client.send(LIVING)
-                sleep(0.2)
-            other.close()
+            other.client.close()
             grown.append(daemon.rss_bytes - before)
             client.reset()
             until(lambda: daemon.descriptors == descriptors)
@@ -196,9 +208,9 @@ class TestLoggedIn:
     ) -> None:
         daemon = watch()
         client = daemon.log_in(receive_buffer_bytes=4096)
-        with others_are_served(daemon):
+        with others_are_served(daemon) as other:
             before = daemon.rss_bytes
-            is_over = send_without_reading(client, flood(client), seconds=2.0)
+            is_over = send_without_reading(client, flood(client), beside=other)
             assert daemon.peak_rss_bytes - before < 32 * MIB
         # Of what is cancelled, there is not that much to read.
         if is_over or flood is not cancelled_calls:
@@ -325,7 +337,7 @@ class TestEnds:
         client = start_client(daemon)
         assert count_until(client, more_bytes=8 * MIB) >= 8 * MIB
         daemon.twistd.process.kill()
-        _, errors = client.communicate(timeout=10)
+        _, errors = client.communicate(timeout=DEADLINE_SECONDS)
         assert client.returncode == 3
         assert errors.decode().startswith("ConnectionEnded: ")
 
@@ -368,7 +380,7 @@ class TestShutdown:
         assert ends.receive_or_end() is None
         assert stays.receive_goodbye() == "shutting-down"
         assert daemon.twistd.wait() == -signal.SIGTERM
-        assert 0.9 < monotonic() - began < 5.0
+        assert monotonic() - began > 2.9
 
 
 def start_client(daemon: WatchedDaemon) -> subprocess.Popen[bytes]:

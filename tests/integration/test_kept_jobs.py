@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import signal
-import time
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from pathlib import Path
@@ -146,17 +145,15 @@ class TestTheDaemon:
         state: Path,
         number: signal.Signals,
     ) -> None:
-        daemon = start_daemon()
+        # Who is attached keeps it from nothing: it would wait for calls that much longer than anybody here waits for it.
+        daemon = start_daemon("limits.drain_timeout_seconds = 600.0")
         script = "echo before; while [ ! -e $0 ]; do sleep 0.05; done; echo after; exit 5"
         go = state / "go"
         start_job(owner, "build", "sh", "-c", script, str(go))
         attached = owner.start("attach", "build")
         assert attached.stdout is not None
         assert attached.stdout.readline() == b"before\n"
-        begun = time.monotonic()
         daemon.stop(number)
-        # Who is attached keeps it from nothing.
-        assert time.monotonic() - begun < 4
         output, errors = attached.communicate()
         assert (attached.returncode, output) == (255, b"")
         assert b"attach build" in errors

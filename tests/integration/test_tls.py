@@ -8,6 +8,7 @@ import subprocess
 import sys
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,6 @@ import pytest
 import pytest_twisted
 from twisted.internet import reactor
 from twisted.internet.defer import gatherResults
-from twisted.internet.task import deferLater
 
 from sockserv import Identity, Server, connect
 from sockserv.errors import (
@@ -35,6 +35,7 @@ from sockserv.tls.serving import ServerTls, TlsServerEndpoint
 from sockserv.trust import EVERYTHING, Origin, TokenAuthenticator, hash_token
 from sockserv.urls import ServerUrl
 from tests.integration.conftest import DEADLINE_SECONDS, Twistd
+from tests.integration.waiting import until_so
 from tests.tls.authority import Authority, Files, now
 
 Start = Callable[..., Twistd]
@@ -230,10 +231,6 @@ async def serving(
         await server.stop()
 
 
-async def pause(seconds: float) -> None:
-    await deferLater(reactor, seconds)
-
-
 @pytest.fixture
 def files(tmp_path: Path) -> Files:
     return Files(tmp_path / "server")
@@ -321,6 +318,18 @@ async def test_a_certificate_replaced_under_a_connection(files: Files, tmp_path:
         await client.close()
 
 
+def has_ended(connection: socket.socket) -> bool:
+    """Whether the other side has ended it."""
+    try:
+        while connection.recv(1000):
+            pass
+    except BlockingIOError:
+        return False
+    except ConnectionResetError:
+        pass
+    return True
+
+
 @pytest_twisted.ensureDeferred
 async def test_handshakes_that_never_end(files: Files, tmp_path: Path) -> None:
     """Who says nothing, or half a hello, is cut off with the login's deadline, and counted until then."""
@@ -330,26 +339,14 @@ async def test_handshakes_that_never_end(files: Files, tmp_path: Path) -> None:
         silent = [socket.create_connection(("127.0.0.1", port)) for _ in range(60)]
         for one in silent[::2]:
             one.sendall(b"\x16\x03\x01\x02\x00\x01")
-        deadline = 200
-        while server.connections < 50 and deadline:
-            await pause(0.01)
-            deadline -= 1
-        assert server.connections == 50
-        while server.connections and deadline:
-            await pause(0.05)
-            deadline -= 1
-        assert server.connections == 0
+        await until_so(lambda: server.connections == 50)
+        await until_so(lambda: not server.connections)
         client = await connect(reactor, url, token=TOKEN, state=tmp_path)
         await client.close()
         # Those for which there was no room are not kept for ever, either.
-        await pause(2.0)
         for one in silent:
             one.setblocking(False)
-            try:
-                while one.recv(1000):
-                    pass
-            except ConnectionResetError:
-                pass
+            await until_so(partial(has_ended, one))
             one.close()
 
 

@@ -14,13 +14,13 @@ import pytest
 import pytest_twisted
 from twisted.internet import reactor
 from twisted.internet.defer import Deferred
-from twisted.internet.task import deferLater
 
 from sockserv import Anonymous, Identity, Server, connect
 from sockserv.client import Client
 from sockserv.errors import CallCancelled
 from sockserv.net.bulk import is_at_hand
 from sockserv.trust import EVERYTHING
+from tests.integration.waiting import until_so
 from tests.net.transfers import MIB, TRANSFERS, Lender, check_alive, get, make_file, services
 
 GUEST = Anonymous(Identity("guest", frozenset({EVERYTHING})))
@@ -91,8 +91,7 @@ async def test_no_descriptor_is_left(tmp_path: Path) -> None:
         rude = await client.open("lender.send", {"path": str(path)})
         await anext(rude.body)
         cast(Any, client)._peer.abort()
-        await deferLater(reactor, 0.05)
-    assert open_ones(path) == 0
+        await until_so(lambda: not open_ones(path))
 
 
 @pytest_twisted.ensureDeferred

@@ -13,7 +13,6 @@ from typing import Any, cast
 import attrs
 from twisted.internet import reactor
 from twisted.internet.defer import Deferred
-from twisted.internet.task import deferLater
 from twisted.internet.threads import deferToThread
 
 from sockserv.execution.arguments import AttachArguments, ResourceLimits, StartArguments, Terminal
@@ -27,24 +26,11 @@ from sockserv.services.execution.kept.job import SupervisedJob
 from sockserv.services.execution.kept.jobs import SupervisedJobs
 from sockserv.services.execution.kept.supervisors import SupervisorProcesses
 from sockserv.trust.identities import Identity
+from tests.integration.waiting import until_so
 
-__all__ = ["Attached", "Keeper", "Typed", "kept", "later", "marked", "supervisor_of", "until_so"]
+__all__ = ["Attached", "Keeper", "Typed", "kept", "marked", "supervisor_of"]
 
 PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/bin"
-DEADLINE_SECONDS = 30.0
-
-
-def later(seconds: float) -> Deferred[None]:
-    return deferLater(reactor, seconds)
-
-
-async def until_so(condition: Callable[[], object]) -> None:
-    """Wait until something is so, and let the reactor work meanwhile."""
-    for _ in range(int(DEADLINE_SECONDS / 0.01)):
-        if condition():
-            return
-        await later(0.01)
-    raise AssertionError("waited too long")
 
 
 def marked(job: SupervisedJob) -> set[int]:

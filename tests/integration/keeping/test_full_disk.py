@@ -13,7 +13,8 @@ import pytest_twisted
 
 from sockserv.errors import Unavailable
 from sockserv.keeping.record import read_outcome
-from tests.integration.keeping.kit import Attached, kept, marked, until_so
+from tests.integration.keeping.kit import Attached, kept, marked
+from tests.integration.waiting import until_so
 
 _SIZE_BYTES = 3 * 1024 * 1024
 

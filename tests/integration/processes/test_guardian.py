@@ -15,12 +15,12 @@ import pytest
 import pytest_twisted
 from twisted.internet import reactor
 from twisted.internet.defer import Deferred, gatherResults
-from twisted.internet.task import deferLater
 
 from sockserv.execution.arguments import Terminal
 from sockserv.services.execution.child import Child, Ending, Program, StartFailed
 from sockserv.services.execution.guardian import GuardianSpawner
 from tests.integration.conftest import ROOT, until
+from tests.integration.waiting import later
 
 T = TypeVar("T")
 
@@ -34,10 +34,6 @@ def program(*argv: str, **options: Any) -> Program:
 
 def shell(script: str, **options: Any) -> Program:
     return program("sh", "-c", script, **options)
-
-
-def later(seconds: float) -> Deferred[None]:
-    return deferLater(reactor, seconds)
 
 
 class Result:
