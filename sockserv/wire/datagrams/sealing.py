@@ -34,8 +34,11 @@ KEY_BYTES: Final = 32
 MAX_DATAGRAMS: Final = 2**28
 """How many datagrams one key seals at most; the bound is that of RFC 9001, appendix B.1, for AES-GCM and short packets."""
 
-_cipher_of = lru_cache(256)(AESGCM)
-"""A cipher has 2.5 KiB and takes a microsecond to make: those sessions have one that are busy."""
+_kept_cipher_of = lru_cache(256)(AESGCM)
+"""A cipher has 2.5 KiB and takes a few microseconds to make: those sessions have one that are busy."""
+
+_BUSY_DATAGRAMS: Final = 16
+"""Before so many, no cipher is kept: to join and to say nothing takes fewer."""
 
 _NONCE_PREFIX: Final = bytes(4)
 _HEADER_BYTES: Final = HEADER.size
@@ -88,6 +91,11 @@ class SessionKeys:
         return self.client_key if role is Role.CLIENT else self.server_key
 
 
+def _cipher_of(key: bytes, datagrams: int) -> AESGCM:
+    """The cipher of a key with which so many datagrams have been sealed, or tried."""
+    return _kept_cipher_of(key) if datagrams >= _BUSY_DATAGRAMS else AESGCM(key)
+
+
 class Sealer:
     """Makes the datagrams of one direction; `counter` is that of the next one."""
 
@@ -114,7 +122,7 @@ class Sealer:
         header = HEADER.pack(self._kind, self._session_id, counter)
         if self._key is None:
             return header + content
-        return header + _cipher_of(self._key).encrypt(
+        return header + _cipher_of(self._key, counter).encrypt(
             _NONCE_PREFIX + header[_COUNTER_OFFSET:], content, header
         )
 
@@ -122,7 +130,7 @@ class Sealer:
 class Opener:
     """Reads the datagrams of the other direction; each has `overhead_bytes` besides its content."""
 
-    __slots__ = ("_key", "_kind", "_session_id", "overhead_bytes")
+    __slots__ = ("_key", "_kind", "_session_id", "_tried", "overhead_bytes")
 
     def __init__(self, keys: SessionKeys, role: Role) -> None:
         """`role` is that of whoever reads."""
@@ -130,6 +138,8 @@ class Opener:
         self._key = key
         self._kind = int(Kind.PLAIN if key is None else Kind.SEALED)
         self._session_id = keys.session_id
+        self._tried = 0
+        """How many were opened, forged ones too; counted up to where it matters."""
         self.overhead_bytes = HEADER.size + (0 if key is None else TAG_BYTES)
 
     def counter_of(self, datagram: bytes) -> int:
@@ -153,8 +163,10 @@ class Opener:
         header = datagram[:_HEADER_BYTES]
         if self._key is None:
             return datagram[_HEADER_BYTES:]
+        if self._tried < _BUSY_DATAGRAMS:
+            self._tried += 1
         try:
-            return _cipher_of(self._key).decrypt(
+            return _cipher_of(self._key, self._tried).decrypt(
                 _NONCE_PREFIX + header[_COUNTER_OFFSET:], datagram[_HEADER_BYTES:], header
             )
         except InvalidTag:
