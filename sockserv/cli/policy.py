@@ -147,9 +147,11 @@ async def _commands(session: Session, names: Sequence[str]) -> None:
         for usage in chosen:
             for line in _in_detail(usage):
                 await session.show(line)
-    else:
+    elif chosen:
         rows = [(usage.usage, usage.description) for usage in chosen]
         await session.output.write(table(("COMMAND", "WHAT IT DOES"), rows).encode())
+    elif session.terminal.has(2):
+        await session.remark("There are none that we may run.")
 
 
 def _in_detail(usage: CommandUsage) -> Iterator[str]:

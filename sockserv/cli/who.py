@@ -45,14 +45,15 @@ async def _list(session: Session, room: str | None) -> None:
     client = await session.connect()
     try:
         people = await client.chat.who(room)
-        if session.options.json:
-            data = b"".join(as_json_line(attrs.asdict(one)) for one in people)
-        else:
-            rows = [
-                (one.name, one.state, moment(int(one.since * 1e9)), one.text or "")
-                for one in people
-            ]
-            data = table(("NAME", "STATE", "SINCE", "WHY"), rows).encode()
-        await session.output.write(data)
     finally:
         await client.close()
+    if session.options.json:
+        data = b"".join(as_json_line(attrs.asdict(one)) for one in people)
+        await session.output.write(data)
+    elif people:
+        rows = [
+            (one.name, one.state, moment(int(one.since * 1e9)), one.text or "") for one in people
+        ]
+        await session.output.write(table(("NAME", "STATE", "SINCE", "WHY"), rows).encode())
+    elif session.terminal.has(2):
+        await session.remark("Nobody is there.")

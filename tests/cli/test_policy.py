@@ -17,6 +17,7 @@ from sockserv.services.execution.policy import ExecutionPolicy
 from sockserv.services.execution.policy.configuration import parse_configuration
 from sockserv.services.execution.policy.service import Rules
 from sockserv.testing import MemoryServer
+from sockserv.trust import Identity
 from tests.cli.fakes import assert_hung_up
 from tests.cli.running import Run
 from tests.services.execution.policy.kit import OWNER, FakeAccounts, alice
@@ -140,6 +141,15 @@ class TestCommands:
             "flash PORT [LABEL]     Write an image to a board\n"
             "uptime\n"
         )
+
+    def test_there_are_none(self, run: Run) -> None:
+        nobody = Identity("nobody", frozenset({"exec"}))
+        run.connect = lambda: run.memory.start_connecting(nobody)
+        assert run.status("policy", "commands") == 0
+        assert (text_of(run), run.errors.content) == ("", b"")
+        run.terminal.streams = {2}
+        run.status("policy", "commands")
+        assert run.errors.content == b"There are none that we may run.\n"
 
     def test_one_in_detail(self, run: Run) -> None:
         assert run.status("policy", "commands", "flash", "uptime") == 0

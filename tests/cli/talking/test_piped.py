@@ -14,7 +14,7 @@ from sockserv.chat.errors import MemberNotFound, TextTooLong
 from sockserv.client import Client
 from sockserv.errors import AuthenticationFailed, ConnectError, ConnectionEnded
 from sockserv.testing import Link
-from tests.cli.fakes import Pieces, Written, session_with, work_of
+from tests.cli.fakes import FakeTerminal, Pieces, Written, session_with, work_of
 from tests.services.chat.talking import HubInMemory, somebody
 
 
@@ -242,18 +242,26 @@ def test_who(hub: HubInMemory) -> None:
     bob = hub.memory.connect(somebody("bob"))
     hub.memory.run(bob.chat.join("lobby"))
     hub.memory.run(bob.chat.away("lunch\x1b[2J"))
-    output = Written()
+    output, errors = Written(), Written()
     for arguments in (["who"], ["who", "Lobby"], ["who", "ops"], ["who", "--json"]):
         options, work = work_of(arguments)
         connect = lambda: hub.memory.start_connecting(somebody("alice"))  # noqa: E731
-        session = session_with(hub.memory, output=output, connect=connect, json=options.json)
+        session = session_with(
+            hub.memory,
+            output=output,
+            errors=errors,
+            connect=connect,
+            json=options.json,
+            terminal=FakeTerminal({2}),
+        )
         hub.memory.run(Deferred.fromCoroutine(work(session)))
+    assert errors.content == b"Nobody is there.\n"
     first, second, *rest = output.content.decode().split("\n")
     assert first.split() == ["NAME", "STATE", "SINCE", "WHY"]
     assert second.startswith("bob   away   ")
     assert second.endswith("lunch\\x1b[2J")
     assert rest[:2] == [first, second]
-    assert json.loads(rest[3]) == {
+    assert json.loads(rest[2]) == {
         "name": "bob",
         "state": "away",
         "since": 0.0,
