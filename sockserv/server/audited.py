@@ -7,8 +7,9 @@ from contextlib import AbstractContextManager
 from copy import copy
 from typing import Any, Final, TypeVar
 
-from twisted.internet.defer import CancelledError
+from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.interfaces import IReactorTime
+from twisted.python.failure import Failure
 
 from sockserv.errors import AuditUnavailable, CallEnded, CallError, ConnectionEnded
 from sockserv.net.body import Body
@@ -57,10 +58,18 @@ class _Watched:
         except BaseException as error:
             self._sink.record(self._end(noted, error, with_args=True))
             raise
+        if isinstance(result, Deferred):
+            # Not awaited: there may be thousands that last, and a coroutine would with each.
+            return result.addBoth(self._note_end, noted)
         if isinstance(result, Awaitable):
             return self._read_on(noted, result)
         self._sink.record(self._end(noted, None, with_args=True))
         return result
+
+    def _note_end(self, outcome: Any, noted: _NotedCall) -> Any:
+        error = outcome.value if isinstance(outcome, Failure) else None
+        self._sink.record(self._end(noted, error, with_args=True))
+        return outcome
 
     async def _read_on(self, noted: _NotedCall, result: Awaitable[Any]) -> Any:
         error: BaseException | None = None

@@ -107,6 +107,8 @@ class Work(Service):
             raise Jammed("no")
         if call.args.how == "later":
             return self._look(call)
+        if call.args.how == "deferred":
+            return Deferred.fromCoroutine(self._look(call))
         call.send_last(call.whole_body or b"")
         return "seen"
 
@@ -324,10 +326,11 @@ class TestReads:
             look = {"op": "work.look", "args": {"how": "well", "password": None}}
             assert sink.take() == [ended(**look, received_bytes=3, sent_bytes=3)]
 
-    def test_one_that_takes_its_time(self, sink: Sink, work: Work) -> None:
+    @pytest.mark.parametrize("how", ["later", "deferred"])
+    def test_one_that_takes_its_time(self, sink: Sink, work: Work, how: str) -> None:
         with MemoryServer([work], audit=sink) as memory:
             client = memory.connect(ALICE)
-            call = memory.run(client.open("work.look", {"how": "later"}, body=b"ab"))
+            call = memory.run(client.open("work.look", {"how": how}, body=b"ab"))
             memory.advance(1.5)
             assert sink.take() == []
             memory.run(call.send(b"cde"))
@@ -336,10 +339,11 @@ class TestReads:
             (line,) = sink.take()
             assert (line["received_bytes"], line["sent_bytes"], line["seconds"]) == (5, 5, 1.5)
 
-    def test_one_that_is_cut(self, sink: Sink, work: Work) -> None:
+    @pytest.mark.parametrize("how", ["later", "deferred"])
+    def test_one_that_is_cut(self, sink: Sink, work: Work, how: str) -> None:
         with MemoryServer([work], audit=sink) as memory:
             client = memory.connect(ALICE)
-            memory.run(client.open("work.look", {"how": "later"}))
+            memory.run(client.open("work.look", {"how": how}))
             memory.flush()
             memory.network.links[0].cut()
             memory.flush()
