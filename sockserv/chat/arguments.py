@@ -42,13 +42,15 @@ class JoinArguments:
 
     `rooms` are those that it is in. `after` is the id of the last message that it has seen, from which on it gets all
     others; None for what is new from now on, and the mail that none of its identity's devices has had. With
-    `datagrams` it would like to have the session over UDP.
+    `datagrams` it would like to have the session over UDP. Without `mail` what is said to its identity is not for it,
+    and stays mail.
     """
 
     device: _Device
     rooms: Annotated[tuple[_Place, ...], Meta(max_length=256)] = ()
     after: _Number | None = None
     datagrams: bool = False
+    mail: bool = True
 
 
 @attrs.frozen(kw_only=True)

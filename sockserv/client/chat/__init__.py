@@ -7,7 +7,7 @@ twice in between. `Talk` finds it a connection again whenever one is lost.
 from sockserv.chat.facts import Message, Presence, PresenceState, Room
 from sockserv.client.chat.datagrams import Datagrams
 from sockserv.client.chat.face import Chat
-from sockserv.client.chat.places import RoomSession
+from sockserv.client.chat.places import MailNotTaken, RoomSession
 from sockserv.client.chat.sent import SentMessage
 from sockserv.client.chat.session import Session
 from sockserv.client.chat.talk import Talk
@@ -15,6 +15,7 @@ from sockserv.client.chat.talk import Talk
 __all__ = [
     "Chat",
     "Datagrams",
+    "MailNotTaken",
     "Message",
     "Presence",
     "PresenceState",

@@ -40,17 +40,25 @@ class Chat:
     def join(self, place: str) -> Deferred[RoomSession]:
         """Enter a room, or begin to talk to a member (`@alice`); fires when we are there.
 
-        All places that are joined here make one session, which ends with the connection; with `Talk` one goes on.
+        All places that are joined here make one session, which ends with the connection; with `Talk` one goes on. One
+        that begins with a room leaves what is said to us alone, which stays mail for other devices: who wants that, too,
+        begins with `session()`, or with a member, and takes all of it. Fails with `MailNotTaken` for a member later on.
         """
-        return self.session().enter(place)
+        return self._begun(takes_mail=place.startswith("@")).enter(place)
 
     def session(self) -> Session:
-        """The session of this connection, which is begun when it is asked for first.
+        """The session of this connection, which is begun when it is asked for first, and takes the mail then.
 
         It goes over UDP where that gets through.
         """
+        return self._begun(takes_mail=True)
+
+    def _begun(self, *, takes_mail: bool) -> Session:
+        """The session, begun so if there is none yet."""
         if self._session is None:
-            session = self._session = Session(datagrams=Datagrams(self._client.clock))
+            session = self._session = Session(
+                takes_mail=takes_mail, datagrams=Datagrams(self._client.clock)
+            )
             running = Deferred.fromCoroutine(session.run(self._client))
             running.addCallbacks(
                 lambda _: session.close(), lambda failure: session.close(failure.value)

@@ -9,13 +9,22 @@ from typing import TYPE_CHECKING, Protocol
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IReactorTime
 
+from sockserv.chat.lines import Event, decode_event
 from sockserv.chat.ways import BadRecord, DatagramWay, TwoWays
 from sockserv.errors import UnexpectedResult
 
 if TYPE_CHECKING:
     from sockserv.net.calls import OutgoingCall
 
-__all__ = ["CallLines", "Lines", "TwoWayLines"]
+__all__ = ["CallLines", "Lines", "TwoWayLines", "event_of"]
+
+
+def event_of(line: bytes) -> Event:
+    """What the hub says. Raises `UnexpectedResult` for what is no event."""
+    try:
+        return decode_event(line)
+    except ValueError as error:
+        raise UnexpectedResult(f"the hub says what is no event: {error}") from None
 
 
 class Lines(Protocol):

@@ -9,11 +9,22 @@ from twisted.internet.defer import Deferred
 from sockserv.chat.facts import Message
 from sockserv.client.chat.sent import SentMessage
 from sockserv.client.chat.waiting import Waiting
+from sockserv.errors import LocalError
 
 if TYPE_CHECKING:
     from sockserv.client.chat.session import Session
 
-__all__ = ["RoomSession"]
+__all__ = ["MailNotTaken", "RoomSession"]
+
+
+class MailNotTaken(LocalError):
+    """The session is for rooms alone: what is said to us waits for another device."""
+
+    def __init__(self, place: str) -> None:
+        super().__init__(
+            f"what {place} says is mail, which this session leaves to others: "
+            "begin it by client.chat.session()"
+        )
 
 
 class RoomSession:

@@ -36,16 +36,15 @@ from sockserv.chat.lines import (
     Say,
     Slowed,
     Undelivered,
-    decode_event,
     encode_line,
 )
 from sockserv.chat.names import parse_place
 from sockserv.client.chat.acknowledging import Acknowledging
-from sockserv.client.chat.lines import CallLines, Lines, TwoWayLines
-from sockserv.client.chat.places import RoomSession
+from sockserv.client.chat.lines import CallLines, Lines, TwoWayLines, event_of
+from sockserv.client.chat.places import MailNotTaken, RoomSession
 from sockserv.client.chat.sent import SentMessage, shared
 from sockserv.client.chat.waiting import Waiting
-from sockserv.errors import ConnectionEnded, UnexpectedResult, error_from_wire
+from sockserv.errors import ConnectionEnded, error_from_wire
 
 if TYPE_CHECKING:
     from sockserv.client.chat.datagrams import Datagrams
@@ -61,7 +60,8 @@ class Session:
 
     `device` is what it is called; one that is to go on after a restart of the program needs the same name, `after` the
     id of the last message that it has, and `next_number` no number that it has used. `events` are all the events that
-    come, messages included, for who wants them: `watch()` begins that.
+    come, messages included, for who wants them: `watch()` begins that. With `takes_mail` what is said to us counts as
+    delivered when it is here, whether or not anybody reads it; without, it stays mail for another device.
 
     With `datagrams` it goes over UDP where the hub offers that and it gets through, else over the connection, with the
     same guarantees; `on_way` is told whenever that changes: whether it goes by datagrams now, and why.
@@ -72,10 +72,12 @@ class Session:
         *,
         device: str | None = None,
         after: int | None = None,
+        takes_mail: bool = True,
         datagrams: Datagrams | None = None,
         on_way: Callable[[bool, str], None] = lambda by_datagrams, why: None,
     ) -> None:
         self.device = device or secrets.token_urlsafe(_DEVICE_BYTES).lstrip("-_") or "device"
+        self.takes_mail = takes_mail
         self.identity: str | None = None
         self._first_id = after
         """What was said up to here in rooms was before our time; mail may be older."""
@@ -150,13 +152,15 @@ class Session:
     def enter(self, room: str) -> Deferred[RoomSession]:
         """Enter a room, or begin to talk to a member (`@alice`); fires when that is done.
 
-        Fails with the `ChatError` that refuses it.
+        Fails with the `ChatError` that refuses it, and with `MailNotTaken`.
         """
         if self._failure is not None:
             return fail(self._failure)
         done: Deferred[RoomSession] = Deferred(lambda one: None)
         place = parse_place(room)
         name = str(place)
+        if place.is_member and not self.takes_mail:
+            return fail(MailNotTaken(name))
         if place.is_member or name in self.rooms:
             done.callback(self.place(name))
             return done
@@ -212,6 +216,8 @@ class Session:
         arguments = {"device": self.device, "rooms": rooms, "after": self.last_id}
         if self._datagrams is not None:
             arguments["datagrams"] = True
+        if not self.takes_mail:
+            arguments["mail"] = False
         call = await client.open("chat.join", arguments)
         over_call = CallLines(call)
         self._lines = over_call
@@ -233,7 +239,7 @@ class Session:
         line = await lines.receive()
         if line is None:
             return
-        event = _event_of(line)
+        event = event_of(line)
         if isinstance(event, Joined) and event.datagrams is not None and self._datagrams:
             opened = partial(self._datagrams.open, event.datagrams, client.server_host)
             self._lines = TwoWayLines(client.clock, lines, opened, on_way=self._on_way)
@@ -243,7 +249,7 @@ class Session:
         lines = self._lines
         assert lines is not None, "there is a connection"
         while (line := await lines.receive()) is not None:
-            await self._take(_event_of(line))
+            await self._take(event_of(line))
 
     def _send(self, command: Command) -> None:
         """Send a command, if there is a connection: what counts is said again after the next joining."""
@@ -384,13 +390,6 @@ class Session:
 
 _MOST_KNOWN: Final = 4096
 """Of so many of its messages a device hears what becomes of them."""
-
-
-def _event_of(line: bytes) -> Event:
-    try:
-        return decode_event(line)
-    except ValueError as error:
-        raise UnexpectedResult(f"the hub says what is no event: {error}") from None
 
 
 def _fail_all(waiting: list[Deferred[RoomSession]], error: Exception) -> None:

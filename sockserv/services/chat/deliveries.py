@@ -47,7 +47,7 @@ class Deliveries:
             if message.sender == name or (message.is_mail and message.id <= before):
                 continue
             self._note_delivered(message, name)
-        if member is not None and number > member.received:
+        if member is not None and device.takes_mail and number > member.received:
             member.received = min(number, newest)
             self._note_received(name, member.received)
 

@@ -65,7 +65,8 @@ class Device:
     """One program of a member, while it has joined.
 
     `rooms` are those that it is in, each with the id of the newest message that it does not want. `cursor` is the id
-    up to which it was offered everything; while `is_behind`, what is new waits in the store.
+    up to which it was offered everything; while `is_behind`, what is new waits in the store. One that does not take the
+    mail is given nothing that is said to its identity.
     """
 
     # Of thousands that are idle: what is seldom needed is made when it is.
@@ -87,6 +88,7 @@ class Device:
         "is_held",
         "name",
         "rooms",
+        "takes_mail",
         "unstored",
     )
 
@@ -98,12 +100,15 @@ class Device:
         name: str,
         carrier: Carrier,
         limits: ChatLimits,
+        *,
+        takes_mail: bool = True,
     ) -> None:
         self.clock = clock
         self.identity = identity
         self.name = name
         self.carrier = carrier
         self.rooms: dict[str, int] = {}
+        self.takes_mail = takes_mail
         self.cursor = 0
         self.is_behind = True
         self.is_held = False

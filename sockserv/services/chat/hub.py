@@ -108,7 +108,8 @@ class Hub:
         await deferLater(self._clock, self.members.seconds_too_early(name, self._clock.seconds()))
         known = await self._in_thread(self._look_up, name, device.name, keys)
         next_number, received, newest, unread = known
-        device.cursor = received if after is None else after
+        first = received if device.takes_mail else newest
+        device.cursor = first if after is None else after
         member = self.members.join(device, now=self._wall())
         member.received = max(member.received, received)
         start = newest if after is None else after
@@ -222,7 +223,7 @@ class Hub:
             found = await self._in_thread(
                 partial(
                     self._store.since,
-                    device.identity.name,
+                    device.identity.name if device.takes_mail else None,
                     conversations,
                     after=device.cursor,
                     count=count,
@@ -323,7 +324,7 @@ class Hub:
             if member is not None and member.devices:
                 line = _line_of(stored, name)
                 for device in tuple(member.devices.values()):
-                    if (name, device.name) != own:
+                    if device.takes_mail and (name, device.name) != own:
                         device.offer(on_the_way, line)
 
     # Rooms, and who is there

@@ -118,7 +118,15 @@ class Chat(Service):
         args = call.args
         hub = (await self._opening.get()).hub
         carrier, offered = self._carrier_for(call)
-        device = Device(call.clock, hub, call.identity, args.device, carrier, self._limits)
+        device = Device(
+            call.clock,
+            hub,
+            call.identity,
+            args.device,
+            carrier,
+            self._limits,
+            takes_mail=args.mail,
+        )
         try:
             await hub.join(device, args.rooms, after=args.after, datagrams=offered)
         except BaseException:

@@ -210,9 +210,9 @@ class ChatStore:
     # Reading
 
     def since(
-        self, member: str, conversations: Iterable[str], *, after: int, count: int
+        self, member: str | None, conversations: Iterable[str], *, after: int, count: int
     ) -> list[StoredMessage]:
-        """The first messages after an id, of the member's mail and of some conversations, in their order."""
+        """The first messages after an id, of a member's mail if there is one, and of some conversations, in their order."""
         found: dict[int, StoredMessage] = {}
         with explained():
             rows = self._database.execute(

@@ -12,7 +12,7 @@ from sockserv.chat.arguments import MAX_TEXT_BYTES
 from sockserv.chat.errors import BadName, MemberNotFound, NoSuchRoom, TextTooLong
 from sockserv.chat.lines import Event
 from sockserv.client import Client
-from sockserv.client.chat import RoomSession, SentMessage, Session, Talk
+from sockserv.client.chat import MailNotTaken, RoomSession, SentMessage, Session, Talk
 from sockserv.client.chat.waiting import MAX_UNREAD, Waiting
 from sockserv.errors import AuthenticationFailed, ConnectError, ConnectionEnded
 from sockserv.testing import Link
@@ -118,6 +118,36 @@ class TestOneConnection:
         result(hub, alice.say("three"))
         assert texts(hub, place) == ["three"]
         assert session.last_id == 3
+
+    def test_who_is_only_in_rooms_leaves_the_mail(self, hub: HubInMemory) -> None:
+        alice = join(hub, "alice", "@bob")
+        result(hub, alice.say("before"))
+        room = join(hub, "bob", "lobby")
+        result(hub, alice.say("meanwhile"))
+        result(hub, alice._session.enter("lobby"))
+        result(hub, alice._session.say("lobby", "hello"))
+        assert texts(hub, room) == ["hello"]
+        hub.memory.advance(1.0)
+        with pytest.raises(MailNotTaken, match="what @alice says is mail"):
+            result(hub, room._session.enter("@alice"))
+        session = hub.memory.connect(somebody("bob")).chat.session()
+        place = session.place("@alice")
+        place.messages()
+        assert texts(hub, place) == ["before", "meanwhile"]
+
+    def test_the_mail_of_who_falls_behind_in_a_room_stays(self, hub: HubInMemory) -> None:
+        alice = join(hub, "alice", "lobby")
+        room = join(hub, "bob", "lobby")
+        count = 3 * MAX_UNREAD
+        for number in range(count):
+            result(hub, alice.say(str(number)))
+            result(hub, alice._session.say("@bob", str(number)))
+        assert texts(hub, room) == [*map(str, range(count))]
+        hub.memory.advance(1.0)
+        session = hub.memory.connect(somebody("bob")).chat.session()
+        place = session.place("@alice")
+        place.messages()
+        assert texts(hub, place) == [*map(str, range(count))]
 
     def test_a_connection_that_breaks_in_the_middle_of_the_mail(self, hub: HubInMemory) -> None:
         alice = join(hub, "alice")
