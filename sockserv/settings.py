@@ -86,6 +86,9 @@ class AuditSettings:
     keep_files: int = 64
     """How many files are kept; beyond that, the oldest is removed."""
 
+    keep_seconds: float | None = None
+    """A file that was written to within this time is kept, however many they are; None: only as `keep_files` says."""
+
     on_failure: Literal["refuse", "continue"] = "refuse"
     """What becomes of operations that change or run something while the log cannot be written."""
 

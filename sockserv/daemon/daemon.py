@@ -205,6 +205,7 @@ class Daemon(Service):
                 state.path / AUDIT_FOLDER,
                 max_file_bytes=settings.max_file_bytes,
                 keep_files=settings.keep_files,
+                keep_seconds=settings.keep_seconds,
             ),
             in_thread=self._audit_thread,
             on_failure=OnFailure(settings.on_failure),

@@ -15,6 +15,8 @@ import os
 import stat
 from collections.abc import Sequence
 from contextlib import suppress
+from datetime import datetime
+from itertools import takewhile
 from pathlib import Path
 from shlex import quote
 from typing import Any, Final
@@ -37,13 +39,22 @@ _PRIVATE: Final = 0o600
 class AuditWriter:
     """The one writer of a log.
 
-    A file that has reached `max_file_bytes` is followed by another; of all of them the last `keep_files` are kept.
+    A file that has reached `max_file_bytes` is followed by another; of all of them the last `keep_files` are kept, and
+    with `keep_seconds` all whose last record is not older than that, however many they are.
     """
 
-    def __init__(self, path: Path, *, max_file_bytes: int, keep_files: int) -> None:
+    def __init__(
+        self,
+        path: Path,
+        *,
+        max_file_bytes: int,
+        keep_files: int,
+        keep_seconds: float | None = None,
+    ) -> None:
         self._folder = AuditFolder(path)
         self._max_file_bytes = max_file_bytes
         self._keep_files = keep_files
+        self._keep_seconds = keep_seconds
         self._lock: int | None = None
         self._head_file = -1
         self._file = -1
@@ -148,11 +159,19 @@ class AuditWriter:
             return False
         return (found.st_ino, found.st_dev) == (ours.st_ino, ours.st_dev)
 
+    def _too_old(self, numbers: list[int], time: str) -> list[int]:
+        """Those of the oldest files that need not be kept any more at a time."""
+        if self._keep_seconds is None:
+            return numbers
+        last = datetime.fromisoformat(time).timestamp() - self._keep_seconds
+        file = self._folder.file
+        return [*takewhile(lambda number: file(number).stat().st_mtime < last, numbers)]
+
     def _rotate(self, time: str, facts: dict[str, Any]) -> None:
         """Go on in a new file, whose first record names the files that go for it."""
         numbers = self._folder.numbers()
         number = max(self._number, *numbers) + 1 if numbers else self._number + 1
-        removed = [*numbers, number][: -self._keep_files]
+        removed = self._too_old([*numbers, number][: -self._keep_files], time)
         file = self._open_file(number, os.O_EXCL)
         os.close(self._file)
         before, self._number, self._file, self._size = self._number, number, file, 0

@@ -247,6 +247,22 @@ class TestRotation:
         report = verify(folder)
         assert (report.faults, report.files, report.records) == ([], 3, 6)
 
+    @pytest.mark.parametrize("past", [0, 1], ids=["at", "one past"])
+    def test_what_is_young_is_kept_however_much_is_written(
+        self, folder: AuditFolder, past: int
+    ) -> None:
+        writer = AuditWriter(folder.path, max_file_bytes=1, keep_files=2, keep_seconds=100.0)
+        writer.open()
+        for _ in range(5):
+            writer.append([begin()])
+        for number, age in zip(folder.numbers(), (900, 100 + past, 50, 500, 0), strict=True):
+            os.utime(folder.file(number), (-age, -age))
+        writer.append([begin()])
+        writer.close()
+        # A younger one keeps those that came after it: what is left has no gaps.
+        assert folder.numbers() == [[2, 3, 4, 5, 6], [3, 4, 5, 6]][past]
+        assert verify(folder).faults == []
+
     def test_a_number_that_somebody_has_taken(self, folder: AuditFolder) -> None:
         writer = opened(folder, max_file_bytes=1)
         writer.append([begin()])
