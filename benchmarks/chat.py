@@ -1,7 +1,8 @@
-"""A chat: messages a second through the hub over UDP and over the connection, what somebody costs who says nothing, and a long history.
+"""A chat: messages a second through the hub over UDP and over the connection, what somebody costs who says nothing, and
+a long history.
 
-Beside it a bare Twisted echo and a fan-out of datagrams, which store nothing, and ngircd, which stores nothing and acknowledges nothing, where it
-is installed.
+Beside it a bare Twisted echo and a fan-out of datagrams, which store nothing, and ngircd, which stores nothing and
+acknowledges nothing, where it is installed.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """People who talk over a network that loses, repeats and reorders: a simulation, on a clock that only counts.
 
-Each has a session with a hub, over a link of its own, and the hub passes on what one says to another. So each message goes two
-ways, each with its own losses. Nothing here takes time but this process's own; a seed always gives the same.
+Each has a session with a hub, over a link of its own, and the hub passes on what one says to another. So each message
+goes two ways, each with its own losses. Nothing here takes time but this process's own; a seed always gives the same.
 """
 
 from __future__ import annotations

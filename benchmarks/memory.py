@@ -1,6 +1,7 @@
 """Echo calls a second in memory, through the test kit: how many calls a test suite can afford.
 
-In this process, by the clock of the CPU. Beside it, a pair of bare `Int32StringReceiver` joined by `twisted.test.iosim`.
+In this process, by the clock of the CPU. Beside it, a pair of bare `Int32StringReceiver` joined by
+`twisted.test.iosim`.
 """
 
 from __future__ import annotations

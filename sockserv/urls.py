@@ -1,10 +1,8 @@
 """Where a server is, in one line: the URLs that servers print, invitations carry and clients take.
 
-| URL | |
-|---|---|
-| `sockserv://HOST:7700/?pin=sha256:...&token=...` | TLS. With a pin the server has to hold that key, without one a certificate that an authority has signed for HOST |
-| `tcp://HOST:7700` | not encrypted |
-| `unix:///run/sockserv.sock` | a Unix socket; percent-encoded where that is needed |
+| URL | | |---|---| | `sockserv://HOST:7700/?pin=sha256:...&token=...` | TLS. With a pin the server has to hold that
+key, without one a certificate that an authority has signed for HOST | | `tcp://HOST:7700` | not encrypted | |
+`unix:///run/sockserv.sock` | a Unix socket; percent-encoded where that is needed |
 
 Each of them may have a token to log in with; nothing but `ServerUrl.reveal` ever shows it.
 """

@@ -100,7 +100,10 @@ def room_of(path: Path, package: Path) -> str:
 
 @cache
 def statements_of(path: Path) -> tuple[ast.AST, ...]:
-    """Every statement in the file, at whatever depth. Expressions are left out: they hold most nodes, and no imports."""
+    """Every statement in the file, at whatever depth.
+
+    Expressions are left out: they hold most nodes, and no imports.
+    """
     found: list[ast.AST] = [ast.parse(path.read_text(encoding="utf-8"), str(path))]
     for node in found:
         for field in ("body", "orelse", "handlers", "finalbody", "cases"):

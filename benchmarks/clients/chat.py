@@ -1,6 +1,7 @@
 """Load for a hub, by the library: one device says things, so many others hear them.
 
-A message is under way from when it is said to when the last of them has heard it, and so many are under way all the time.
+A message is under way from when it is said to when the last of them has heard it, and so many are under way all the
+time.
 """
 
 from __future__ import annotations

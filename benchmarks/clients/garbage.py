@@ -1,6 +1,7 @@
 """A flood of datagrams that belong to nobody, at a steady rate, until standard input closes.
 
-Arguments: the port, how many a second, and the id of a session in hexadecimal: every eighth datagram pretends to be of that.
+Arguments: the port, how many a second, and the id of a session in hexadecimal: every eighth datagram pretends to be of
+that.
 """
 
 from __future__ import annotations

@@ -1,4 +1,6 @@
-"""How long it takes to come into a room with a long history, and to search it: the median of some tries, each on a new connection."""
+"""How long it takes to come into a room with a long history, and to search it: the median of some tries, each on a new
+connection.
+"""
 
 from __future__ import annotations
 

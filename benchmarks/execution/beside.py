@@ -30,7 +30,9 @@ class Beside:
 
 
 def measure_beside(state: Path, *, quick: bool) -> Beside:
-    """Ping beside jobs that stream on another connection; then do not read an endless job for a minute, and then read it."""
+    """Ping beside jobs that stream on another connection; then do not read an endless job for a minute, and then read
+    it.
+    """
     seconds = 2.0 if quick else 10.0
     with sockserv(state / "pings", streams=_STREAMS, seconds=seconds) as program:
         pings = program.ask({})

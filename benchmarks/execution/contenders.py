@@ -45,7 +45,8 @@ _GIB: Final = 1 << 30
 
 @attrs.frozen(kw_only=True)
 class Contender:
-    """`start` starts a server, if there is one, and a client; `tasks` are those of `benchmarks.clients.execution.driving`.
+    """`start` starts a server, if there is one, and a client; `tasks` are those of
+    `benchmarks.clients.execution.driving`.
 
     `needs` names what it is made of, see `benchmarks.files.needs`. One that is `slow` runs a quarter of the jobs.
     """

@@ -74,7 +74,10 @@ PROMISES = (
     Promise(Task.PUT_TREE, OWN, "rsync daemon", 1.0),
     Promise(Task.PUT_TREE, OWN_TLS, "scp", 2.0),
 )
-"""For tmpfs. A get is compared where nobody writes it: the limit does not, and what writing costs is the same for all."""
+"""For tmpfs.
+
+A get is compared where nobody writes it: the limit does not, and what writing costs is the same for all.
+"""
 
 TITLES = {
     Task.GET: "get, written",

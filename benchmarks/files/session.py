@@ -53,7 +53,10 @@ class Session(Protocol):
 
 @attrs.frozen(kw_only=True)
 class Contender:
-    """`start` serves a folder. `needs` names the programs and modules that it is made of, see `benchmarks.files.needs`."""
+    """`start` serves a folder.
+
+    `needs` names the programs and modules that it is made of, see `benchmarks.files.needs`.
+    """
 
     name: str
     tasks: frozenset[Task]

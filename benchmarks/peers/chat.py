@@ -1,4 +1,7 @@
-"""A hub whose messages are on the disk, over TCP and UDP; nobody is slowed down. `PATH` of the messages is the argument."""
+"""A hub whose messages are on the disk, over TCP and UDP; nobody is slowed down.
+
+`PATH` of the messages is the argument.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,6 @@
-"""A bare DatagramProtocol that sends each datagram on to all who have said anything, but for its sender: a hub without any guarantee."""
+"""A bare DatagramProtocol that sends each datagram on to all who have said anything, but for its sender: a hub without
+any guarantee.
+"""
 
 from __future__ import annotations
 

@@ -1,7 +1,8 @@
 """A bare Twisted protocol that counts what arrives and throws it away.
 
-On the wire: an unsigned 64-bit big-endian length, that many bytes, and then the count comes back in
-the same form. With the folder of a certificate as its argument it speaks TLS. While it waits it is also the smallest idle connection that Twisted can have.
+On the wire: an unsigned 64-bit big-endian length, that many bytes, and then the count comes back in the same form. With
+the folder of a certificate as its argument it speaks TLS. While it waits it is also the smallest idle connection that
+Twisted can have.
 """
 
 from __future__ import annotations

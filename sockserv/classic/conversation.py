@@ -4,8 +4,8 @@ Invariants:
 
 1. Nothing is read from the network while nobody asks for it, beyond one delivery.
 2. `send` waits while the other side takes nothing.
-3. When the connection ends, so does the coroutine: what it waits for is cancelled. Who only sends no more still gets answers,
-   unless the coroutine is `while_listening`.
+3. When the connection ends, so does the coroutine: what it waits for is cancelled. Who only sends no more still gets
+   answers, unless the coroutine is `while_listening`.
 """
 
 from __future__ import annotations
@@ -86,7 +86,9 @@ class Conversation(Protocol):
         return received
 
     async def while_listening(self, doing: Deferred[None]) -> None:
-        """Wait for something that is done for the other side; when that sends no more, it is cancelled, and this raises `Hangup`."""
+        """Wait for something that is done for the other side; when that sends no more, it is cancelled, and this raises
+        `Hangup`.
+        """
         if self._is_over:
             doing.cancel()
         self._doing = doing

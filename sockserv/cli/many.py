@@ -134,7 +134,10 @@ class Many:
 
 
 def _shown(name: str) -> str:
-    """What stands for a server, without what is secret in it. Raises `ConnectError` for what is neither URL nor name."""
+    """What stands for a server, without what is secret in it.
+
+    Raises `ConnectError` for what is neither URL nor name.
+    """
     return printable(name if is_name(name) else ServerUrl.parse(name).address)
 
 

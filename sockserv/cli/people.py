@@ -97,7 +97,9 @@ def people_in(lines: bytes) -> list[Person]:
 
 
 def known_by(person: Person, now: datetime) -> str:
-    """`token:3b1f0c9a until 2026-12-01T08:30:00Z, uid:1000`: times in UTC, as in the identities' file and the audit log."""
+    """`token:3b1f0c9a until 2026-12-01T08:30:00Z, uid:1000`: times in UTC, as in the identities' file and the audit
+    log.
+    """
     return ", ".join(
         f"{one.name} {_until(one.expires, now)}" if one.expires else one.name
         for one in person.credentials

@@ -34,8 +34,9 @@ class Terminal(Protocol):
         """Columns and rows of the terminal that is standard input; 80 and 24 where nobody knows."""
 
     def raw(self) -> AbstractContextManager[None]:
-        """Within this block standard input gives each key as it is pressed, Ctrl-C too, and shows none; nothing is made of what is
-        written. However the process ends, but by SIGKILL, the terminal is left as it was."""
+        """Within this block standard input gives each key as it is pressed, Ctrl-C too, and shows none; nothing is made
+        of what is written. However the process ends, but by SIGKILL, the terminal is left as it was.
+        """
 
     def has(self, number: int) -> bool:
         """Whether the standard stream with this number is a terminal."""
@@ -50,7 +51,9 @@ class Terminal(Protocol):
 
 @contextmanager
 def left_as_it_was() -> Iterator[None]:
-    """Whatever this block does to the terminal that is standard input, and however the process ends, but by SIGKILL: it is undone."""
+    """Whatever this block does to the terminal that is standard input, and however the process ends, but by SIGKILL: it
+    is undone.
+    """
     # Imported late: hardly any command needs it.
     import termios
 

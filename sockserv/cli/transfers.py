@@ -92,7 +92,10 @@ async def _show_summary(session: Session, summary: Summary, seconds: float) -> N
 
 
 async def show_plan(session: Session, plan: Plan) -> None:
-    """What would be done, a line each. Raises `Incomplete` where some of it could not: then nothing would be removed."""
+    """What would be done, a line each.
+
+    Raises `Incomplete` where some of it could not: then nothing would be removed.
+    """
     removals = () if plan.impossible else plan.removals
     for step in (*plan.steps, *removals):
         shown = step.place.path if step.is_here else step.path

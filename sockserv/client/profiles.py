@@ -6,8 +6,8 @@ A profile is a file `NAME.toml` in a folder of the account's configuration. What
   others can read is refused.
 - Who writes or removes one holds a lock on the folder: of two processes that write, neither loses what the other one
   has written, and what has the name of the file beside was left by a crash.
-- A name stays with the server and the identity that it was given for until it is removed: what may hold the only copy of
-  a token is not replaced by a login of somebody else.
+- A name stays with the server and the identity that it was given for until it is removed: what may hold the only copy
+  of a token is not replaced by a login of somebody else.
 - While a token is being replaced by another, both are in it, so that whatever interrupts the replacement, one of them
   is good.
 
@@ -165,7 +165,10 @@ class Profiles:
         )
 
     def load(self, name: str) -> Profile:
-        """The profile of this name. Raises `UnknownServer` when there is none, `ProfileError` when it cannot be used."""
+        """The profile of this name.
+
+        Raises `UnknownServer` when there is none, `ProfileError` when it cannot be used.
+        """
         path = self._path_of_known(name, hint=_OR_A_URL)
         with _explained("read", path):
             try:

@@ -63,10 +63,10 @@ class _Held:
 class Daemon(Service):
     """A server for its owner, and for the identities of a file in its state directory. Making one touches nothing.
 
-    `startService` raises `StateError` when the directory cannot be taken, `EditedFileError` when that file, or that of the
-    commands, cannot be used, `ListenError` when an address cannot be listened on and `CertificateError` when a certificate
-    cannot be shown there; nothing is left behind then, once the reactor has had a turn. Sockets and files are made by the
-    account that the process has at that time, which under `twistd --uid` is the one it changes to.
+    `startService` raises `StateError` when the directory cannot be taken, `EditedFileError` when that file, or that of
+    the commands, cannot be used, `ListenError` when an address cannot be listened on and `CertificateError` when a
+    certificate cannot be shown there; nothing is left behind then, once the reactor has had a turn. Sockets and files
+    are made by the account that the process has at that time, which under `twistd --uid` is the one it changes to.
 
     The Deferred of `stopService` fires when the running calls have ended or were cut.
     """
@@ -179,7 +179,10 @@ class Daemon(Service):
     def _open_dialects(
         self, server: Server, identities: IdentityStore, undo: ExitStack
     ) -> Dialects | None:
-        """Speak the dialects that the settings name. Raises what ends the start, after which `undo` closes what was opened."""
+        """Speak the dialects that the settings name.
+
+        Raises what ends the start, after which `undo` closes what was opened.
+        """
         settings = self._settings.classic
         if not settings.endpoints and settings.chat is None:
             return None

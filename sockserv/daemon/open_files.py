@@ -17,7 +17,8 @@ _log: Final = Logger()
 
 
 def make_room_for(connections: int) -> None:
-    """Let the process open as many files as it may, and say it in the log where that is not enough for so many connections.
+    """Let the process open as many files as it may, and say it in the log where that is not enough for so many
+    connections.
 
     Common systems give it far fewer at first.
     """

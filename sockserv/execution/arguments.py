@@ -118,7 +118,9 @@ class StartArguments(RunArguments):
 
 @attrs.frozen(kw_only=True)
 class JobArguments:
-    """`job` is the job that it is about, `identity` whose it is: None for the caller's; that of somebody else needs `admin`."""
+    """`job` is the job that it is about, `identity` whose it is: None for the caller's; that of somebody else needs
+    `admin`.
+    """
 
     job: _JobId
     identity: str | None = None

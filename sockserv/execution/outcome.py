@@ -23,7 +23,9 @@ class OutcomeKind(StrEnum):
     FAILED_TO_START = "failed-to-start"
     """It could not be started: `errno` is the name of the system's error."""
     LOST = "lost"
-    """Nobody knows: the connection went before the server told, or what looked after a kept job was killed before it ended."""
+    """Nobody knows: the connection went before the server told, or what looked after a kept job was killed before it
+    ended.
+    """
 
 
 class KillReason(StrEnum):

@@ -24,7 +24,9 @@ class Request(IntEnum):
     """What is asked of the guardian."""
 
     START = 0
-    """`key, mark, count, *launch`: start a program (the fields of `Launch`) with the next `count` descriptors, one or three."""
+    """`key, mark, count, *launch`: start a program (the fields of `Launch`) with the next `count` descriptors, one or
+    three.
+    """
     SIGNAL = 1
     """`key, number`: send a signal to a tree."""
     KILL_STRANGERS = 2
@@ -41,7 +43,9 @@ class Answer(IntEnum):
     FAILED = 1
     """`key, errno, what`: it does not; see `StartError`."""
     ENDED = 2
-    """`key, code, user_seconds, system_seconds, max_memory_bytes`: its first process has ended; a signal is a negative code."""
+    """`key, code, user_seconds, system_seconds, max_memory_bytes`: its first process has ended; a signal is a negative
+    code.
+    """
     GONE = 3
     """`key`: nothing of it is left."""
 

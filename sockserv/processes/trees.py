@@ -1,14 +1,15 @@
-"""The trees of processes that this one has started: whose each process is, whether any is left, and how to end them all.
+"""The trees of processes that this one has started: whose each process is, whether any is left, and how to end them
+all.
 
 A tree begins with one process, which leads a session. What holds here:
 
-- A process belongs to a tree when its parent does, or when it is an orphan whose session or mark is that of the tree. Where this
-  process adopts orphans (see `table`) nothing gets out of a tree: not with a session of its own, and not by ending its
-  parent.
-- The number of a child stays its own until it is reaped, and that of a group while anybody is in it. Only here are children
-  reaped, so a signal for one never meets a stranger.
-- A tree is gone when its first process was reaped and no orphan of it is left: each process has a living parent, or is an
-  orphan.
+- A process belongs to a tree when its parent does, or when it is an orphan whose session or mark is that of the tree.
+  Where this process adopts orphans (see `table`) nothing gets out of a tree: not with a session of its own, and not by
+  ending its parent.
+- The number of a child stays its own until it is reaped, and that of a group while anybody is in it. Only here are
+  children reaped, so a signal for one never meets a stranger.
+- A tree is gone when its first process was reaped and no orphan of it is left: each process has a living parent, or is
+  an orphan.
 - An orphan that has got rid of both session and mark could be of any tree. It is ended when there is no tree left.
 
 Where orphans are not adopted a tree is its first process group.

@@ -41,10 +41,10 @@ __all__ = ["Server"]
 class Server:
     """Serves calls: to embed in any Twisted application, and what the daemon is made of.
 
-    `reactor` measures time, runs threads and listens. `authenticator` says who may come in:
-    `sockserv.trust` has some. `in_thread` replaces the reactor's thread pool for blocking work, `origin_of` what
-    finds out from a transport where its connection comes from (for listeners behind a proxy, say). `audit` is told who
-    calls what, and who is refused. Services among `services` that are late are made at the first call that asks for one.
+    `reactor` measures time, runs threads and listens. `authenticator` says who may come in: `sockserv.trust` has some.
+    `in_thread` replaces the reactor's thread pool for blocking work, `origin_of` what finds out from a transport where
+    its connection comes from (for listeners behind a proxy, say). `audit` is told who calls what, and who is refused.
+    Services among `services` that are late are made at the first call that asks for one.
 
     Raises `ValueError` when two services have an operation of the same name, `TypeError` when one was not declared with
     its permission.

@@ -71,7 +71,9 @@ class Body(Protocol):
         """All pieces that have come by now, at least one; None at the end. For who takes them to a thread."""
 
     def listen(self, on_news: Callable[[], None]) -> None:
-        """Have `on_news` called when a piece has come, and when no more will: for who would wait for long, beside many others."""
+        """Have `on_news` called when a piece has come, and when no more will: for who would wait for long, beside many
+        others.
+        """
 
     def next_piece(self) -> bytes | None:
         """The next piece, if one has come, else None; raises as iterating does."""
@@ -98,7 +100,9 @@ class Call(Protocol[A_co]):
         """Who asks."""
 
     def become(self, identity: Identity) -> None:
-        """Let the caller's connection be this identity's from now on: for an operation that changes how it has logged in."""
+        """Let the caller's connection be this identity's from now on: for an operation that changes how it has logged
+        in.
+        """
 
     @property
     def body(self) -> Body:

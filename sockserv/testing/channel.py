@@ -130,7 +130,9 @@ class Channel:
         self.wake()
 
     def cut_after(self, byte_count: int) -> None:
-        """Cut the link, both ways, when `byte_count` bytes in all have been delivered here; soon, if there were more already."""
+        """Cut the link, both ways, when `byte_count` bytes in all have been delivered here; soon, if there were more
+        already.
+        """
         self._cut_at_bytes = byte_count
         self.wake()
 

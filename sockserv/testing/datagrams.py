@@ -143,7 +143,8 @@ class DatagramNetwork:
         *,
         link: DatagramLink | None = None,
     ) -> MemoryDatagramPort:
-        """Give a protocol a port at `address` (None: any that is free), joined to the network by `link` (None: without faults).
+        """Give a protocol a port at `address` (None: any that is free), joined to the network by `link` (None: without
+        faults).
 
         Raises `twisted.internet.error.CannotListenError` when the address is in use.
         """
@@ -159,7 +160,9 @@ class DatagramNetwork:
         return ("127.0.0.1", self._next_port)
 
     def move(self, port: MemoryDatagramPort, address: Address | None = None) -> None:
-        """A port is at another address from now on, as behind a router that forgot it; what is sent to the old one is lost."""
+        """A port is at another address from now on, as behind a router that forgot it; what is sent to the old one is
+        lost.
+        """
         del self._ports[port.address]
         port.address = address or self._free_address()
         self._ports[port.address] = port

@@ -141,7 +141,9 @@ class ScriptedProcess:
         raise _Died(signal)
 
     def fork(self, script: Script, *, is_in_reach: bool = True) -> ScriptedProcess:
-        """Start another process with the same input and outputs; out of reach, no signal finds it and nobody waits for it."""
+        """Start another process with the same input and outputs; out of reach, no signal finds it and nobody waits for
+        it.
+        """
         return self.child.start(script, self.program, is_in_reach=is_in_reach)
 
     def close_input(self) -> None:

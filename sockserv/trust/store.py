@@ -1,7 +1,7 @@
 """The identities of a daemon: what their file says, and who holds a credential.
 
-- What is looked up is one value, `_Known`, that is replaced as a whole: any thread may look up at any time, and sees the
-  file as it was at one moment.
+- What is looked up is one value, `_Known`, that is replaced as a whole: any thread may look up at any time, and sees
+  the file as it was at one moment.
 - A file that cannot be used replaces nothing: the identities stay those of before.
 - What changes the text of the file is imported when somebody changes it: a daemon starts sooner without.
 """
@@ -171,11 +171,14 @@ class IdentityStore:
         return None if entry is None else entry.grants.identity(name, login)
 
     def behind(self, name: str, dialect: str) -> Identity | None:
-        """The identity of this name, for whoever speaks a dialect that knows no logins, but was set to be spoken by them."""
+        """The identity of this name, for whoever speaks a dialect that knows no logins, but was set to be spoken by
+        them.
+        """
         return self.named(name, Login(CLASSIC, dialect))
 
     def current(self, identity: Identity, now: datetime) -> Identity | None:
-        """What has become of somebody who is logged in; None when they, or what they came in by, are gone or expired."""
+        """What has become of somebody who is logged in; None when they, or what they came in by, are gone or expired.
+        """
         if identity.login is None:
             return None
         if identity.login.method == GUEST:

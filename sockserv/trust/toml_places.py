@@ -31,7 +31,9 @@ _TOKEN: Final = re.compile(
 
 @attrs.frozen
 class Header:
-    """The header of a table: the offset in the text where it begins, with comments right above it, and the table's name."""
+    """The header of a table: the offset in the text where it begins, with comments right above it, and the table's
+    name.
+    """
 
     offset: int
     table: Place

@@ -49,7 +49,10 @@ class Prison:
 
 @attrs.frozen
 class Attack:
-    """A path, and what has to be there for it. `is_name` says that it is a file's name like any other, however strange."""
+    """A path, and what has to be there for it.
+
+    `is_name` says that it is a file's name like any other, however strange.
+    """
 
     title: str
     path: str | Callable[[Prison], str]

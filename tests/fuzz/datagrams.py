@@ -157,7 +157,9 @@ def _hostile_content(random: Random) -> bytes:
 
 
 def hostile_peer(random: Random) -> None:
-    """Whatever a peer with the keys sends: bounded memory, numbers in order, and no more than a challenge to an address without proof."""
+    """Whatever a peer with the keys sends: bounded memory, numbers in order, and no more than a challenge to an address
+    without proof.
+    """
     keys = random.choice([KEYS, PLAIN])
     role = random.choice(list(Role))
     end = _sessions(random, keys)[role]

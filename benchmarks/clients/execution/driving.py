@@ -1,7 +1,8 @@
-"""Running commands as one is told: first the plan, then a job a line, both JSON; each is answered with what was measured.
+"""Running commands as one is told: first the plan, then a job a line, both JSON; each is answered with what was
+measured.
 
-A job's `task` is `jobs` (`count` times `true`, `at_once` at a time), `output` (`size` bytes of zeros) or `input` (as many there
-and back through `cat`).
+A job's `task` is `jobs` (`count` times `true`, `at_once` at a time), `output` (`size` bytes of zeros) or `input` (as
+many there and back through `cat`).
 """
 
 from __future__ import annotations

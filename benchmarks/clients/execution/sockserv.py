@@ -1,7 +1,7 @@
 """sockserv's own client, as a program uses it: outcomes and the number of bytes are checked.
 
-With the plan's `streams`, so many endless jobs run on a connection, and the latencies of pings on another one are answered
-after `seconds`. With `stall`, one endless job is not read for `seconds`, and then it is, to its end.
+With the plan's `streams`, so many endless jobs run on a connection, and the latencies of pings on another one are
+answered after `seconds`. With `stall`, one endless job is not read for `seconds`, and then it is, to its end.
 """
 
 from __future__ import annotations

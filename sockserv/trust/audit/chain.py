@@ -28,8 +28,9 @@ _SEAL_BYTES: Final = len(_SEAL) + 64 + len(b'"}')
 _COMMANDS: Final = re.compile(
     rb"\x7f|\xc2[\x80-\x9f]|\xe2\x80[\x8e\x8f\xa8-\xae]|\xe2\x81[\xa6-\xa9]"
 )
-"""What JSON lets stand as it is and a terminal may obey, in UTF-8: control characters, and those that turn the direction of a
-text. Strangers choose what stands in some records, and the lines are shown as they are."""
+"""What JSON lets stand as it is and a terminal may obey, in UTF-8: control characters, and those that turn the
+direction of a text. Strangers choose what stands in some records, and the lines are shown as they are.
+"""
 
 
 class DamagedLine(ValueError):
