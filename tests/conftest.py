@@ -10,14 +10,18 @@ from contextlib import suppress
 from pathlib import Path
 
 import pytest
-from hypothesis import settings
+from hypothesis import HealthCheck, settings
 from twisted.logger import globalLogBeginner
 
 # How long one case may take depends on the machine and on what else it does. `make unit` takes "brief", `make test` does
 # not. To look longer: pytest --hypothesis-profile=thorough
-settings.register_profile("brief", deadline=None, max_examples=10)
-settings.register_profile("quick", deadline=None, max_examples=40)
-settings.register_profile("thorough", deadline=None, max_examples=1000)
+for _name, _examples in (("brief", 10), ("quick", 40), ("thorough", 1000)):
+    settings.register_profile(
+        _name,
+        deadline=None,
+        max_examples=_examples,
+        suppress_health_check=[HealthCheck.too_slow],
+    )
 settings.load_profile("quick")
 
 _MEMORY = Path("/dev/shm")
