@@ -1,4 +1,5 @@
-"""Output that has to be whole before its first byte is sent, since its size goes first: in memory, or else on the disk.
+"""Output that has to be whole before its first byte is sent, since its size goes first: in memory,
+or else on the disk.
 """
 
 from __future__ import annotations

@@ -28,7 +28,8 @@ def as_json_line(value: Mapping[str, Any]) -> bytes:
 
 
 _CONTROLS = re.compile(rb"\x7f|\xc2[\x80-\x9f]")
-"""Those above ASCII's lower ones, which JSON escapes by itself: DEL, and C1, which has a CSI that some terminals obey.
+"""Those above ASCII's lower ones, which JSON escapes by itself: DEL, and C1, which has a CSI that
+some terminals obey.
 """
 
 

@@ -117,7 +117,8 @@ class DaemonServices:
             self._execution.reconsider()
 
     def end_calls(self) -> Deferred[None]:
-        """End the jobs that are not kept, and the sessions of the chat; fires when those who wait for a job were told.
+        """End the jobs that are not kept, and the sessions of the chat; fires when those who wait
+        for a job were told.
         """
         self._is_ending = True
         self._sweeper.stop()

@@ -9,7 +9,8 @@ __all__ = ["TimeLimit", "excess_message", "time_limit"]
 
 @attrs.frozen
 class TimeLimit:
-    """A job may run for so many `seconds`; `message` is told of one that ran longer: whose limit it is, and what to do.
+    """A job may run for so many `seconds`; `message` is told of one that ran longer: whose limit it
+    is, and what to do.
     """
 
     seconds: float

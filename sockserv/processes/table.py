@@ -31,7 +31,8 @@ class Process(NamedTuple):
 
 
 class Usage(NamedTuple):
-    """What a process and the children that it has waited for have used: seconds of the processor, and memory at most.
+    """What a process and the children that it has waited for have used: seconds of the processor,
+    and memory at most.
     """
 
     user_seconds: float

@@ -21,7 +21,8 @@ _CREDENTIALS: Final = struct.Struct("=iII")
 """Linux's `struct ucred`: process, account, group."""
 
 _NOBODYS: Final = {65534, 0xFFFFFFFF}
-"""What the system says where it has no number for the account here, as one of another container: it could be anybody.
+"""What the system says where it has no number for the account here, as one of another container: it
+could be anybody.
 """
 
 

@@ -125,7 +125,8 @@ def links() -> st.SearchStrategy[Link]:
 
 
 def datagram_links() -> st.SearchStrategy[DatagramLink]:
-    """Links that lose, repeat, reorder, cut and damage datagrams, each seldom enough that much gets through in the end.
+    """Links that lose, repeat, reorder, cut and damage datagrams, each seldom enough that much gets
+    through in the end.
     """
     often = st.sampled_from((0.0, 0.1, 0.3))
     seldom = st.sampled_from((0.0, 0.05))

@@ -177,7 +177,8 @@ class IdentityStore:
         return self.named(name, Login(CLASSIC, dialect))
 
     def current(self, identity: Identity, now: datetime) -> Identity | None:
-        """What has become of somebody who is logged in; None when they, or what they came in by, are gone or expired.
+        """What has become of somebody who is logged in; None when they, or what they came in by,
+        are gone or expired.
         """
         if identity.login is None:
             return None

@@ -45,7 +45,8 @@ def source_of(origin: Origin) -> str:
 
 @attrs.define
 class _Source:
-    """What is remembered of one source: how many logins have failed, as of `counted`, and until when answers are held.
+    """What is remembered of one source: how many logins have failed, as of `counted`, and until
+    when answers are held.
     """
 
     failures: float = 0.0

@@ -1,4 +1,5 @@
-"""A daemon's operations on identities, as the commands see them: what was asked is remembered, what is answered is set.
+"""A daemon's operations on identities, as the commands see them: what was asked is remembered, what
+is answered is set.
 """
 
 from __future__ import annotations
