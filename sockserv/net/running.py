@@ -10,6 +10,7 @@ from twisted.internet.interfaces import IDelayedCall
 
 from sockserv.errors import FileBroken
 from sockserv.net.bulk import OpenFile, send_file
+from sockserv.net.lending import LentMemory, send_memory
 from sockserv.wire.calls import CallState, FileSpan
 
 if TYPE_CHECKING:
@@ -63,11 +64,20 @@ class RunningCall(CallState, eq=False):
         """
         return await send_file(self, file, offset, count)
 
+    async def send_memory(self, memory: memoryview) -> None:
+        """Send the next bytes of the body from memory, of any size.
+
+        When this returns, the transport has taken all of them, and the memory may be used for others. Raises what
+        `send` raises; then, and when it is cancelled, the peer may get whatever the memory has by now, in a call that
+        does not end well.
+        """
+        await send_memory(self, memory)
+
     async def send_span(self, span: FileSpan) -> None:
         """Send bytes of a file that is open for this call, and waits as `send` does."""
         self._check_open()
         self._send_held()
-        file: OpenFile = span.file
+        file: OpenFile | LentMemory = span.file
         file.unsent_bytes += span.size
         self.peer.send(self, span)
         try:
@@ -78,7 +88,7 @@ class RunningCall(CallState, eq=False):
             # Somebody may keep the traceback of what was raised, and that must not keep the file open.
             del span, file
 
-    async def wait_for_file(self, file: OpenFile) -> None:
+    async def wait_for_file(self, file: OpenFile | LentMemory) -> None:
         """Wait until the socket has taken all of the file's bytes; raises `FileBroken` if it gave others."""
         try:
             while file.unsent_bytes and not file.is_broken:
@@ -88,14 +98,14 @@ class RunningCall(CallState, eq=False):
         finally:
             del file  # as above
 
-    def on_file_news(self, file: OpenFile) -> None:
+    def on_file_news(self, file: OpenFile | LentMemory) -> None:
         """All of a file's bytes have gone, or there are none for what was announced."""
         if file.is_broken:
             self.peer.connection.drop_unsent(self)
         else:
             self.peer.connection.note_drained(self)
 
-    def _check_file(self, file: OpenFile) -> None:
+    def _check_file(self, file: OpenFile | LentMemory) -> None:
         if file.is_broken:
             raise FileBroken("a file became shorter, or unreadable, while it was sent")
 

@@ -216,6 +216,31 @@ async def an_answered_call(client: Client, folder: Path) -> None:
         await call.send_file(file.fileno())
 
 
+async def memory_that_is_used_again(client: Client, folder: Path) -> None:
+    memory = memoryview(bytearray(3 * MIB))
+    expected = hashlib.sha256()
+    call = await client.open("lender.receive")
+    for number, size in enumerate((1, 3 * MIB, 64 * KIB, 0, MIB + 1, 3 * MIB), start=1):
+        memory[:size] = bytes([number]) * size
+        expected.update(memory[:size])
+        await call.send_memory(memory[:size])
+        memory[:] = bytes(len(memory))
+    call.end()
+    assert await call.result(tuple[int, str]) == (7 * MIB + 64 * KIB + 2, expected.hexdigest())
+
+
+async def memory_in_a_call_that_is_answered(client: Client, folder: Path) -> None:
+    call = await client.open("lender.nothing")
+
+    async def send_for_ever() -> None:
+        while True:
+            await call.send_memory(memoryview(bytes(MIB)))
+
+    with pytest.raises(CallError):
+        await send_for_ever()
+    await check_alive(client)
+
+
 TRANSFERS: tuple[Callable[[Client, Path], Awaitable[None]], ...] = (
     every_size_to_the_caller,
     every_size_to_the_callee,
@@ -227,4 +252,6 @@ TRANSFERS: tuple[Callable[[Client, Path], Awaitable[None]], ...] = (
     a_file_is_cut_on_its_way_to_the_callee,
     a_file_grows,
     an_answered_call,
+    memory_that_is_used_again,
+    memory_in_a_call_that_is_answered,
 )

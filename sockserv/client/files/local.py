@@ -161,10 +161,11 @@ class Source:
             self._offset = 0
             self._hasher = new_hasher()
 
-    def go_on(self, count: int) -> None:
-        """Digest the next `count` bytes. Raises `SourceChanged` if there are no more."""
+    def read_into(self, memory: memoryview) -> None:
+        """Fill memory with the next bytes, and digest them. Raises `SourceChanged` if there are not so many."""
         with self._lock, naming(self.path):
-            self._digest(count)
+            for start in range(0, len(memory), PIECE_BYTES):
+                self._read(memory[start : start + PIECE_BYTES])
 
     def check(self) -> None:
         """Raise `SourceChanged` if the file is not what it was when it was opened."""
@@ -173,12 +174,6 @@ class Source:
             now = os.fstat(self._file)
         if (now.st_size, now.st_mtime_ns) != (self.status.st_size, self.status.st_mtime_ns):
             raise SourceChanged(f"{self.path} changed while it was sent: send it again")
-
-    @property
-    def descriptor(self) -> int:
-        """The open file, to be sent from."""
-        assert self._file is not None
-        return self._file
 
     @property
     def digest(self) -> str:
@@ -198,14 +193,19 @@ class Source:
         # One for all pieces: fresh memory would cost more than the reading.
         buffer = memoryview(bytearray(min(count, PIECE_BYTES)))
         while self._offset < end:
+            self._read(buffer[: end - self._offset])
+
+    def _read(self, memory: memoryview) -> None:
+        """Fill memory with the next bytes, and digest them."""
+        while memory:
             if self._is_given_up or self._file is None:
                 raise LocalFileError(f"{self.path} is not read any more")
-            piece = buffer[: min(PIECE_BYTES, end - self._offset)]
-            size = os.preadv(self._file, [piece], self._offset)
+            size = os.preadv(self._file, [memory], self._offset)
             if not size:
                 raise SourceChanged(f"{self.path} became shorter while it was sent")
-            self._hasher.update(piece[:size])
+            self._hasher.update(memory[:size])
             self._offset += size
+            memory = memory[size:]
 
 
 def whole_digest(source: Source) -> str:

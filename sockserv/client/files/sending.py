@@ -11,13 +11,12 @@ import msgspec
 from twisted.internet.defer import Deferred
 from twisted.internet.task import deferLater
 
-from sockserv.client.files.errors import SourceChanged, naming
 from sockserv.client.files.fetching import digest_there
 from sockserv.client.files.local import Content, Source, digest_of_bytes, whole_digest
 from sockserv.client.files.parallel import forget
 from sockserv.client.files.plan import Step
 from sockserv.client.files.progress import Progress, State, Transfer
-from sockserv.errors import CallError, FileBroken
+from sockserv.errors import CallError
 from sockserv.files.arguments import PartialArguments, PutArguments
 from sockserv.files.digests import digest_of, new_hasher
 from sockserv.files.errors import Busy, DigestMismatch, Exists
@@ -34,7 +33,9 @@ SMALL_BYTES: Final = 64 * 1024
 """Up to this size a file goes in one call, from memory."""
 
 _FIRST_PART_BYTES: Final = 256 * 1024
-_MAX_PART_BYTES: Final = 8 * 1024 * 1024
+_MAX_PART_BYTES: Final = 2 * 1024 * 1024
+"""Two such parts of a file are in memory."""
+
 _PART_SECONDS: Final = 0.1
 """So often progress is told of a large file, about."""
 
@@ -168,8 +169,6 @@ class Sender:
         try:
             await self._send_content(call, offset, step, source)
             return await _end(call, source.digest, self.result)
-        except FileBroken:
-            raise SourceChanged(f"{source.path} became shorter while it was sent") from None
         finally:
             call.cancel()
 
@@ -178,28 +177,27 @@ class Sender:
     ) -> None:
         clock = self.client.clock
         done, left = offset, source.status.st_size - offset
+        # What is sent is what was digested: no byte of the file is read twice.
+        ready, other = (memoryview(bytearray(min(left, _MAX_PART_BYTES))) for _ in range(2))
         count = min(_FIRST_PART_BYTES, left)
         seconds = _PART_SECONDS
-        digesting: Deferred[None] = self.in_thread(source.go_on, count)
+        reading: Deferred[None] = self.in_thread(source.read_into, ready[:count])
         try:
             while count:
-                await digesting
+                await reading
                 left -= count
-                # While one part travels the next one is digested, which also has the disk read it.
+                # While one part travels the next one is read.
                 following = min(_next_part(count, seconds), left)
-                digesting = self.in_thread(source.go_on, following)
+                reading = self.in_thread(source.read_into, other[:following])
                 start = clock.seconds()
-                with naming(source.path):
-                    sent = await call.send_file(source.descriptor, offset=done, count=count)
-                if sent < count:
-                    raise FileBroken("there is less of it than there was")
+                await call.send_memory(ready[:count])
                 seconds = clock.seconds() - start
                 done += count
                 self.progress(Transfer(step, State.RUNNING, done, offset))
-                count = following
+                ready, other, count = other, ready, following
             await self.in_thread(source.check)
         finally:
-            forget(digesting)
+            forget(reading)
 
     def _arguments(self, step: Step, mode: int, mtime_ns: int, **others: Any) -> Any:
         return PutArguments(

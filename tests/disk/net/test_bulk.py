@@ -14,6 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sockserv.net.bulk import OpenFile, in_memory, is_at_hand, send_mixed
+from sockserv.net.lending import LentMemory
 from sockserv.testing import Link, MemoryServer, RandomSizes
 from sockserv.wire.calls import FileSpan
 from sockserv.wire.outbox import Buffer
@@ -107,6 +108,22 @@ def test_its_sender_is_told_when_all_has_gone(file: File) -> None:
     assert (file.opened.unsent_bytes, file.news) == (160, 0)
     it.run()
     assert (file.opened.unsent_bytes, file.news) == (0, 1)
+
+
+@given(st.lists(st.integers(0, 60), max_size=30), st.lists(st.integers(0, 259), max_size=4))
+def test_lent_memory_on_any_socket(takes: list[int], cuts: list[int]) -> None:
+    it = Fixture(takes)
+    content = bytes(range(256)) + b"four"
+    news: list[LentMemory] = []
+    lent = LentMemory(memoryview(content), news.append)
+    spans = [FileSpan(lent, 0, len(content))[cut:] for cut in cuts]
+    lent.unsent_bytes = sum(map(len, spans))
+    buffers = [buffer for span in spans for buffer in (b"head", span)]
+    expected = b"".join(b"head" + content[cut:] for cut in cuts)
+    it.outlet.write(buffers, len(expected))
+    it.run()
+    assert it.fake.sent == expected
+    assert news == [lent] * bool(cuts)
 
 
 class Counting(OpenFile):
