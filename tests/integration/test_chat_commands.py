@@ -79,12 +79,14 @@ class TestPipes:
         assert result.stderr.count(b"\n") == 1
 
     def test_a_file_for_somebody(self, daemon: Daemon, tmp_path: Path) -> None:
-        url = invite(daemon, "carol", "--files", "rw:carol")
-        (tmp_path / "two 文件.txt").write_bytes(b"content")
-        sent = daemon.run("chat", "--send-file", str(tmp_path / "two 文件.txt"), "@carol")
+        # Not the owner's, whose followers would hear of it.
+        invite(daemon, "carol", "--files", "rw:carol")
+        url = invite(daemon, "dave", "--files", "drop:dave")
+        path = tmp_path / "two 文件.txt"
+        path.write_bytes(b"content")
+        sent = daemon.run("--server", url, "chat", "--send-file", str(path), "@carol")
         assert sent.stdout.decode() == "carol has it: inbox/two 文件.txt\n"
-        got = daemon.run("--server", url, "get", "inbox/two 文件.txt", "-")
-        assert got.stdout == b"content"
+        assert (daemon.state / "files/carol/inbox" / path.name).read_bytes() == b"content"
 
     def test_follow_until_interrupted(self, daemon: Daemon) -> None:
         process = daemon.start("chat", "--follow", "followed", "--history", "1", "--json")
