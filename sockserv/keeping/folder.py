@@ -17,6 +17,7 @@ All folders have mode 0700, all files 0600.
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import os
 import re
@@ -38,6 +39,9 @@ _MAX_NAME_BYTES: Final = 200
 """Common disks take 255."""
 
 _RESERVED_BYTES: Final = 16 * 1024
+
+_REMOVAL_TRIES: Final = 100
+"""A folder is filled again that often while it is removed only by a job that means to."""
 
 
 def file_name(name: str) -> str:
@@ -157,10 +161,17 @@ class JobFolder:
 
         with suppress(FileNotFoundError):
             self.record.unlink()
+        tries = _REMOVAL_TRIES
         while self.path.exists():
             # Whoever removes or writes something there at the same time does not keep the rest.
-            with suppress(FileNotFoundError):
+            try:
                 shutil.rmtree(self.path)
+            except FileNotFoundError:
+                pass
+            except OSError as error:
+                tries -= 1
+                if error.errno != errno.ENOTEMPTY or not tries:
+                    raise
         with suppress(OSError):  # another job of the identity is in it
             self.path.parent.rmdir()
 

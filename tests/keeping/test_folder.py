@@ -7,6 +7,7 @@ import stat
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -158,6 +159,23 @@ def test_nothing_stays_because_somebody_else_removes_it_too(tmp_path: Path) -> N
             made.remove()
             removing.result()
             assert not made.path.exists()
+
+
+def test_what_is_written_while_it_is_removed_goes_too(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made, remove_directory = folder(tmp_path), os.rmdir
+    os.close(made.make())
+
+    def remove_late(path: Path, **options: Any) -> None:
+        if not made.is_told:
+            monkeypatch.undo()
+            made.note_told()
+        remove_directory(path, **options)
+
+    monkeypatch.setattr(os, "rmdir", remove_late)
+    made.remove()
+    assert not made.path.exists()
 
 
 def test_something_else_is_in_the_way(tmp_path: Path) -> None:
