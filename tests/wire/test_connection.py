@@ -128,7 +128,7 @@ def test_the_phases_of_a_server() -> None:
     phases.append(side.connection.phase)
     side.connection.goodbye(GoodbyeCode.SHUTTING_DOWN, "bye")
     phases.append(side.connection.phase)
-    side.connection.goodbye(GoodbyeCode.INTERNAL, "bye")
+    side.connection.goodbye(GoodbyeCode.REVOKED, "bye")
     phases.append(side.connection.phase)
     assert phases == [
         Phase.AWAITING_HELLO,
@@ -173,7 +173,7 @@ def test_nothing_is_read_after_a_goodbye_of_ours_within_a_delivery() -> None:
         frame("pong", token=1) + frame("pong", token=2) + b"\0\0\0\0" + frame("data", call=99)
     )
     next(events)
-    side.connection.goodbye(GoodbyeCode.INTERNAL, "bye")
+    side.connection.goodbye(GoodbyeCode.REVOKED, "bye")
     assert list(events) == []
     assert list(side.connection.receive(frame("pong", token=3))) == []
 
@@ -181,7 +181,7 @@ def test_nothing_is_read_after_a_goodbye_of_ours_within_a_delivery() -> None:
 def test_the_rest_of_a_body_means_nothing_after_the_end() -> None:
     side = Side()
     side.receive(frame("open", b"12345", call=1, op="x")[:-3])
-    side.connection.goodbye(GoodbyeCode.INTERNAL, "bye")
+    side.connection.goodbye(GoodbyeCode.REVOKED, "bye")
     assert side.receive(b"345" + frame("pong", token=1)) == []
 
 
@@ -334,7 +334,7 @@ def test_an_error_reaches_its_caller_whatever_it_says(error: CallError) -> None:
 
 def test_a_goodbye_fits_whatever_it_says() -> None:
     side = Side()
-    side.connection.goodbye(GoodbyeCode.INTERNAL, "\0" * 10_000)
+    side.connection.goodbye(GoodbyeCode.REVOKED, "\0" * 10_000)
     assert len(in_one_piece(side.connection.data_to_send())) <= 4 + 4096
 
 
