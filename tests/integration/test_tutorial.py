@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
+import random
 import re
 import socket
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import pytest
 
-from tests.integration.conftest import DEADLINE_SECONDS, ROOT
+from tests.integration.conftest import DEADLINE_SECONDS, ROOT, start_process, until
 
 PROGRAMS = ROOT / "examples" / "tutorial"
 PAGES = [ROOT / "docs" / "tutorial.md", ROOT / "docs" / "tutorial.zh.md"]
@@ -47,26 +47,29 @@ def output_of(*arguments: str | Path, environ: dict[str, str], typed: str = "") 
 @contextmanager
 def serving(*arguments: str | Path, port: int, environ: dict[str, str]) -> Iterator[None]:
     """A server among the programs, until it has been used."""
-    with subprocess.Popen([sys.executable, *arguments], cwd=PROGRAMS, env=environ) as server:
+    server = start_process([sys.executable, *arguments], cwd=PROGRAMS, env=environ)
+
+    def listens() -> bool:
+        assert server.poll() is None
         try:
-            deadline = time.monotonic() + DEADLINE_SECONDS
-            while True:
-                try:
-                    socket.create_connection(("127.0.0.1", port)).close()
-                    break
-                except ConnectionRefusedError:
-                    assert time.monotonic() < deadline, "the server does not listen"
-                    time.sleep(0.02)
-            yield
-        finally:
-            server.terminate()
+            socket.create_connection(("127.0.0.1", port)).close()
+        except ConnectionRefusedError:
+            return False
+        return True
+
+    until(listens)
+    yield
+    server.terminate()
+    server.wait(DEADLINE_SECONDS)
 
 
 @pytest.fixture
 def port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        number: int = listener.getsockname()[1]
-    return number
+    """One that is free, and that the system gives no connection of others until it is listened on."""
+    while True:
+        number = random.randrange(20_000, 30_000)
+        with suppress(OSError), socket.create_server(("127.0.0.1", number)):
+            return number
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
