@@ -36,7 +36,9 @@ class Limits:
     """How many body bytes of one call the peer may send ahead of their consumer."""
 
     window_growth_bytes: int = 12 * _MIB
-    """How much the windows of a connection's calls may grow in all, where the bytes are consumed as fast as they come."""
+    """How much the windows of a connection's calls may grow in all, where the bytes are consumed as
+    fast as they come.
+    """
 
     frame_body_bytes: int = 64 * _KIB
     """The largest body of one frame sent: a smaller one lets other calls in sooner."""
@@ -54,7 +56,9 @@ class Limits:
     """How many bytes of control messages may pile up for a peer that does not read."""
 
     max_held_bytes: int = 1024 * _MIB
-    """How many bytes a server holds for the calls of all its connections; beyond that it ends some that hold the most."""
+    """How many bytes a server holds for the calls of all its connections; beyond that it ends some
+    that hold the most.
+    """
 
     max_connections: int = 16_384
     """How many connections a server holds at once."""

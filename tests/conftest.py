@@ -13,8 +13,8 @@ import pytest
 from hypothesis import HealthCheck, settings
 from twisted.logger import globalLogBeginner
 
-# How long one case may take depends on the machine and on what else it does. `make unit` takes "brief", `make test` does
-# not. To look longer: pytest --hypothesis-profile=thorough
+# How long one case may take depends on the machine and on what else it does. `make unit` takes "brief", `make test`
+# does not. To look longer: pytest --hypothesis-profile=thorough
 for _name, _examples in (("brief", 10), ("quick", 40), ("thorough", 1000)):
     settings.register_profile(
         _name,

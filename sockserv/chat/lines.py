@@ -73,7 +73,9 @@ class Leave(_Line, frozen=True):
 
 
 class Joined(_Line, frozen=True):
-    """The first event: who one is, the rooms that one is in, the number that the next message needs, and the id of the newest."""
+    """The first event: who one is, the rooms that one is in, the number that the next message needs, and the id of the
+    newest.
+    """
 
     identity: str
     next_number: int

@@ -1,4 +1,5 @@
-"""The lines of one end of a session that goes by two ways: by datagrams where these get through, else over the connection.
+"""The lines of one end of a session that goes by two ways: by datagrams where these get through, else over the
+connection.
 
 A line goes in a **record**, which is the same on either way: its number in the session, how many lines of the other
 end were taken, and the line, apart by spaces: `17 5 {"type":"say",...}`. The number 0 is for a record that only says
@@ -7,9 +8,10 @@ what was taken.
 Invariants:
 
 1. Each line is handed on once, in the order in which it was sent, whatever way its record came, and if it came by both.
-2. A line that datagrams may not have brought, or only behind a gap, goes over the connection, too: at once when they end, and after
-   `STALL_SECONDS`.
-3. No more than `MAX_AHEAD_LINES`, or `MAX_AHEAD_BYTES`, are sent that the other end has not taken: nobody has to keep more.
+2. A line that datagrams may not have brought, or only behind a gap, goes over the connection, too: at once when they
+   end, and after `STALL_SECONDS`.
+3. No more than `MAX_AHEAD_LINES`, or `MAX_AHEAD_BYTES`, are sent that the other end has not taken: nobody has to keep
+   more.
 """
 
 from __future__ import annotations
@@ -34,7 +36,9 @@ MAX_AHEAD_BYTES: Final = 1024 * 1024
 """Of lines, without their numbers. One line alone may be longer."""
 
 STALL_SECONDS: Final = 1.0
-"""A line that no datagram has brought by then goes over the connection as well, as all further ones do until datagrams get through again."""
+"""A line that no datagram has brought by then goes over the connection as well, as all further ones do until datagrams
+get through again.
+"""
 
 _MOST_DIGITS: Final = 16
 
@@ -130,8 +134,9 @@ class TwoWays:
         self._untaken: list[tuple[int, int]] = []
         self._untaken_bytes = 0
         self._by_datagrams: dict[int, _Sent] = {}
-        """What datagrams are to bring, by number, from the first on that is not acknowledged. Those behind it may have arrived, but wait
-        there for one before them, as the stream of datagrams has an order."""
+        """What datagrams are to bring, by number, from the first on that is not acknowledged. Those behind it may have
+        arrived, but wait there for one before them, as the stream of datagrams has an order.
+        """
         # What comes in.
         self._received: list[bytes] = []
         self._failure: Exception | None = None

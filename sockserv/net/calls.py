@@ -286,7 +286,8 @@ class OutgoingCall(RunningCall, eq=False):
         sink: Callable[[int, bytes], None],
         on_end: Callable[[Raw | None, Exception | None], None],
     ) -> None:
-        """Give the pieces of the answer to `sink` as they come, each with the number of its stream, and its end to `on_end`.
+        """Give the pieces of the answer to `sink` as they come, each with the number of its stream, and its end to
+        `on_end`.
 
         `on_end` is given the result as JSON, or what the call failed with. A cheaper way than `body`
         and `result` for who wants all of it; to be called right after the call was opened.

@@ -23,7 +23,9 @@ _MIN_PIECE_BYTES: Final = 256
 
 
 class RunningCall(CallState, eq=False):
-    """What both sides of a call can do; `peer` is the connection that it runs on, `file_bytes` what was sent of files."""
+    """What both sides of a call can do; `peer` is the connection that it runs on, `file_bytes` what
+    was sent of files.
+    """
 
     peer: Peer = None  # type: ignore[assignment]  # set before anybody sees the call
     file_bytes: int = 0

@@ -34,7 +34,8 @@ MOST_TRIES: Final = 3
 async def send(
     session: CommandSession, place: str, text: str | None, *, by_lines: bool = False
 ) -> None:
-    """Say a text, or what standard input holds: all of it as one message, or each of its lines as one, but for the empty ones.
+    """Say a text, or what standard input holds: all of it as one message, or each of its lines as one, but for the
+    empty ones.
 
     Each is stored, once, before the next is sent: a connection that is lost is made again. Raises `ConnectionEnded`
     when that does not help, `TextTooLong`, and what refuses the message.
@@ -160,7 +161,8 @@ async def _history(chat: Chat, place: str, count: int) -> list[Message]:
 
 
 async def follow(session: CommandSession, place: str, *, history: int = 0) -> None:
-    """Write what is said at a place, and to oneself, until somebody ends it; first the last messages of the place, if they are wanted.
+    """Write what is said at a place, and to oneself, until somebody ends it; first the last messages of the place, if
+    they are wanted.
 
     Each is written once, whatever becomes of the connection. Raises what no other connection would change.
     """

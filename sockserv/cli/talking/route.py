@@ -18,7 +18,9 @@ _TOLD: Final = {
 
 
 class Route:
-    """By which way it goes; that it goes by datagrams, where they are offered, is what nobody needs to be told at first."""
+    """By which way it goes; that it goes by datagrams, where they are offered, is what nobody needs to be told at
+    first.
+    """
 
     def __init__(self, clock: IReactorTime, tell: Callable[[str], None]) -> None:
         self._clock = clock

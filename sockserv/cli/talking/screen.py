@@ -97,7 +97,9 @@ class _Output(Vt100_Output):
 
 
 class _Input(Vt100Input):
-    """A terminal that stays raw while lines are shown: Ctrl-D, Ctrl-C or Enter of that moment would be the terminal's."""
+    """A terminal that stays raw while lines are shown: Ctrl-D, Ctrl-C or Enter of that moment would
+    be the terminal's.
+    """
 
     def cooked_mode(self) -> AbstractContextManager[None]:
         """As it is: lines that are shown need no other."""

@@ -130,7 +130,9 @@ def _notice(line: Line, time: str, columns: int) -> list[Row]:
 
 
 def clock_time(at: float, *, today: datetime | None = None) -> str:
-    """A time in seconds since 1970 as the clock on the wall says it: `12:04`, and `11-22 12:04` where that was not `today`."""
+    """A time in seconds since 1970 as the clock on the wall says it: `12:04`, and `11-22 12:04` where that was not
+    `today`.
+    """
     try:
         moment = datetime.fromtimestamp(at)
     except (OverflowError, ValueError, OSError):
@@ -141,7 +143,9 @@ def clock_time(at: float, *, today: datetime | None = None) -> str:
 
 
 def as_plain(message: Message) -> str:
-    """A message as one row of text, for pipes: `2026-11-23 12:04:00 lobby alice: hello`; a line break is shown as `\\n`."""
+    """A message as one row of text, for pipes: `2026-11-23 12:04:00 lobby alice: hello`; a line break is shown as
+    `\\n`.
+    """
     try:
         time = datetime.fromtimestamp(message.at).strftime("%Y-%m-%d %H:%M:%S")
     except (OverflowError, ValueError, OSError):

@@ -49,7 +49,10 @@ _MAX_HISTORY: Final = 500
 
 @attrs.frozen(kw_only=True)
 class Asked:
-    """What was typed means this. `place` is the one form of its name, `text` what is to be said, or the path of a file."""
+    """What was typed means this.
+
+    `place` is the one form of its name, `text` what is to be said, or the path of a file.
+    """
 
     name: Name
     place: str | None = None

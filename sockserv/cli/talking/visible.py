@@ -2,7 +2,8 @@
 
 Invariants of what comes out:
 
-1. Nothing in it commands the terminal, turns the direction of what follows, or cannot be seen: such characters are shown as `\\u202e`.
+1. Nothing in it commands the terminal, turns the direction of what follows, or cannot be seen: such characters are
+   shown as `\\u202e`.
 2. What joins letters is left where a script, or an emoji, needs it.
 3. Marks are few, and have a letter to be on: they neither cover other lines nor what stands before the text.
 """
@@ -121,7 +122,9 @@ def columns_of(text: str) -> int:
 
 
 def cut(text: str, columns: int) -> str:
-    """A visible text of one line that takes so many columns at most, 1 or more; an ellipsis stands for what is missing."""
+    """A visible text of one line that takes so many columns at most, 1 or more; an ellipsis stands
+    for what is missing.
+    """
     # No character takes less than a column, but for marks, of which there are few.
     text = text[: (columns + 1) * (_MOST_MARKS + 2)] if len(text) > columns else text
     if columns_of(text) <= columns:
@@ -170,7 +173,9 @@ def _broken(line: str, columns: int) -> Iterator[str]:
 
 
 def from_left(text: str) -> str:
-    """Something to put behind a text, so that what follows stands right of it: nothing where both go that way anyhow."""
+    """Something to put behind a text, so that what follows stands right of it: nothing where both
+    go that way anyhow.
+    """
     if text.isascii():
         return ""
     turns = any(unicodedata.bidirectional(character) in _RIGHT_TO_LEFT for character in text)

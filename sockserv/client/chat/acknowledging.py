@@ -10,14 +10,18 @@ from twisted.internet.interfaces import IDelayedCall, IReactorTime
 __all__ = ["ACKNOWLEDGE_SECONDS", "MAX_UNACKNOWLEDGED", "Acknowledging"]
 
 ACKNOWLEDGE_SECONDS: Final = 0.02
-"""Less than what a datagram's own acknowledgement waits for something that it can go with, and nothing to who waits for word of a delivery."""
+"""Less than what a datagram's own acknowledgement waits for something that it can go with, and nothing to who waits for
+word of a delivery.
+"""
 
 MAX_UNACKNOWLEDGED: Final = 32
 """With so many it waits no longer: a hub sends only so much ahead."""
 
 
 class Acknowledging:
-    """Has messages acknowledged, by `send` with the id of the last one: many together, each within `ACKNOWLEDGE_SECONDS`."""
+    """Has messages acknowledged, by `send` with the id of the last one: many together, each within
+    `ACKNOWLEDGE_SECONDS`.
+    """
 
     def __init__(self, clock: IReactorTime, send: Callable[[int], Any]) -> None:
         self._clock = clock

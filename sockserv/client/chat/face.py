@@ -41,8 +41,9 @@ class Chat:
         """Enter a room, or begin to talk to a member (`@alice`); fires when we are there.
 
         All places that are joined here make one session, which ends with the connection; with `Talk` one goes on. One
-        that begins with a room leaves what is said to us alone, which stays mail for other devices: who wants that, too,
-        begins with `session()`, or with a member, and takes all of it. Fails with `MailNotTaken` for a member later on.
+        that begins with a room leaves what is said to us alone, which stays mail for other devices: who wants that,
+        too, begins with `session()`, or with a member, and takes all of it. Fails with `MailNotTaken` for a member
+        later on.
         """
         return self._begun(takes_mail=place.startswith("@")).enter(place)
 

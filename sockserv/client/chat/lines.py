@@ -1,4 +1,6 @@
-"""The lines of one session at the hub: over its call, and by datagrams where the hub offers them and they get through."""
+"""The lines of one session at the hub: over its call, and by datagrams where the hub offers them
+and they get through.
+"""
 
 from __future__ import annotations
 

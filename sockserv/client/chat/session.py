@@ -2,8 +2,8 @@
 
 Invariants:
 
-1. What was said goes to the server again after each new connection until it has said that it is stored. It has a number by then, by which
-   the server knows it again.
+1. What was said goes to the server again after each new connection until it has said that it is stored. It has a number
+   by then, by which the server knows it again.
 2. A message is given to the program once, in the order of the ids.
 3. A message is acknowledged when it waits for a reader here.
 """

@@ -24,7 +24,8 @@ _TEMPORARY: Final = (ConnectError, ConnectionEnded, DeadlineExceeded, StateError
 
 
 class Talk:
-    """Keeps `session` going: `connect` makes the connections, `on_lost` is told why there is none, and in how many seconds it is tried again.
+    """Keeps `session` going: `connect` makes the connections, `on_lost` is told why there is none, and in how many
+    seconds it is tried again.
 
     `jitter` gives a number from 0 to 1, so that not everybody comes back at the same moment.
     """

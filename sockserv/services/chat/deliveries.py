@@ -1,4 +1,6 @@
-"""What becomes of messages: their senders are told who has them, and it is noted up to where members have their mail."""
+"""What becomes of messages: their senders are told who has them, and it is noted up to where
+members have their mail.
+"""
 
 from __future__ import annotations
 

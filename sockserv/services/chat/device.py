@@ -3,7 +3,8 @@
 Invariants:
 
 1. A device gets messages in the order of their ids, each once in a session.
-2. No more messages are on their way to it than `max_unreceived`, and no more than a MiB and one of them. One that falls behind gets the others from the store.
+2. No more messages are on their way to it than `max_unreceived`, and no more than a MiB and one of them. One that falls
+   behind gets the others from the store.
 """
 
 from __future__ import annotations
@@ -250,7 +251,9 @@ class Device:
     # What becomes of its own messages
 
     def note_delivered(self, number: int, member: str) -> bool:
-        """A member has a message of this device; gives whether nothing else was noted since the last `tell_delivered`."""
+        """A member has a message of this device; gives whether nothing else was noted since the
+        last `tell_delivered`.
+        """
         is_first = self._delivered is None
         if self._delivered is None:
             self._delivered = {}

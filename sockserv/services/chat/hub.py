@@ -215,7 +215,10 @@ class Hub:
                 device.notify(Left(room, device.identity.name))
 
     async def feed(self, device: Device) -> None:
-        """Give a device that is behind from the store what it has not had, as far as it has room. Raises `StoreError`."""
+        """Give a device that is behind from the store what it has not had, as far as it has room.
+
+        Raises `StoreError`.
+        """
         while device.is_behind and device.has_plenty_of_room:
             given_out = self._given_out
             count = min(_AT_ONCE, device.room)

@@ -94,8 +94,9 @@ class Chat(Service):
         )
 
     def end_sessions(self) -> None:
-        """The server is about to stop, and need not wait for those who are there: they go on with another one, and say again what they
-        do not know to be stored."""
+        """The server is about to stop, and need not wait for those who are there: they go on with another one, and say
+        again what they do not know to be stored.
+        """
         opened = self._opening.now
         if opened is not None:
             for member in opened.hub.members:
@@ -172,7 +173,9 @@ class Chat(Service):
 
     @operation("chat.rooms", permission="chat", audit=Audit.NEVER)
     async def rooms(self, call: Call[NoArguments]) -> None:
-        """The rooms that the identity may enter, and in which somebody is, or something was said: a line of JSON each."""
+        """The rooms that the identity may enter, and in which somebody is, or something was said: a
+        line of JSON each.
+        """
         opened = await self._opening.get()
         said = await self._in_reading_thread(opened.reading.rooms)
         members = opened.hub.members

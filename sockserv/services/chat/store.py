@@ -5,8 +5,8 @@ Invariants:
 1. A message is stored once, however often it is given: what its sender's device calls it is unique.
 2. What a method has returned is on the disk.
 3. Ids count up and are never given again, whatever is removed.
-4. Words are put into their index in bulk, in the order of the ids: what is in no index yet comes into it before anything is searched for, or
-   removed.
+4. Words are put into their index in bulk, in the order of the ids: what is in no index yet comes into it before
+   anything is searched for, or removed.
 """
 
 from __future__ import annotations
@@ -26,7 +26,9 @@ __all__ = ["ChatStore"]
 _REMOVED_AT_ONCE: Final = 1000
 _MOST_UNREAD: Final = 1000
 _INDEXED_AT_ONCE: Final = 1000
-"""With a commit for each the index costs as much as all the rest; a search that has to wait for so many waits some milliseconds."""
+"""With a commit for each the index costs as much as all the rest; a search that has to wait for so many waits some
+milliseconds.
+"""
 
 _COLUMNS: Final = "id, conversation, sender, device, number, text, at"
 _PREFIXED: Final = ", ".join(f"messages.{name}" for name in _COLUMNS.split(", "))
@@ -38,7 +40,9 @@ WITH RECURSIVE room (name) AS (
 )
 SELECT name, (SELECT max(id) FROM messages WHERE conversation = name) FROM room WHERE name < '$'
 """
-"""From one room to the next in the index of conversations, where those of members come behind: whoever counts all messages takes a second."""
+"""From one room to the next in the index of conversations, where those of members come behind: whoever counts all
+messages takes a second.
+"""
 
 
 class ChatStore:
@@ -212,7 +216,9 @@ class ChatStore:
     def since(
         self, member: str | None, conversations: Iterable[str], *, after: int, count: int
     ) -> list[StoredMessage]:
-        """The first messages after an id, of a member's mail if there is one, and of some conversations, in their order."""
+        """The first messages after an id, of a member's mail if there is one, and of some conversations, in their
+        order.
+        """
         found: dict[int, StoredMessage] = {}
         with explained():
             rows = self._database.execute(
@@ -249,7 +255,9 @@ class ChatStore:
     def search(
         self, text: str, member: str, conversations: Sequence[str], *, count: int
     ) -> list[int]:
-        """The last messages with all words of `text`, in the member's mail and in some conversations: their ids, in their order."""
+        """The last messages with all words of `text`, in the member's mail and in some conversations: their ids, in
+        their order.
+        """
         query = as_query(text)
         if not query:
             return []
@@ -287,7 +295,9 @@ class ChatStore:
         return found
 
     def unread(self, member: str, conversation: str) -> int:
-        """How many messages of others a conversation has above those that a member has read; no more than 1000 are counted."""
+        """How many messages of others a conversation has above those that a member has read; no more than 1000 are
+        counted.
+        """
         with explained():
             (count,) = self._database.execute(
                 "SELECT count(*) FROM (SELECT 1 FROM messages WHERE conversation = ? AND sender <> ? AND id > coalesce("

@@ -1,4 +1,5 @@
-"""Storing messages: all that come in one turn, or while others are being written, go to the disk together, and then their senders are told.
+"""Storing messages: all that come in one turn, or while others are being written, go to the disk together, and then
+their senders are told.
 
 A commit costs far more than a message: what can wait for no longer than the turn does not have one of its own.
 """

@@ -74,7 +74,8 @@ class Source(Protocol):
     """What a child writes. Nothing is read from it before somebody asks: a child that nobody reads has to wait."""
 
     async def read(self) -> bytes:
-        """The next bytes, at least one, as many as there are up to a bound; `b""` at the end, which comes again and again.
+        """The next bytes, at least one, as many as there are up to a bound; `b""` at the end, which comes again and
+        again.
 
         They come in a later turn of the reactor: who reads what a child writes without end keeps nobody else waiting.
         """

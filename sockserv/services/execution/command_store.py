@@ -65,7 +65,8 @@ class CommandStore:
         file = self._file.path.name
         if not toml_document(text, file=file):
             return None
-        # Imported late: many daemons have no commands, and start sooner without what knows all that can be said of them.
+        # Imported late: many daemons have no commands, and start sooner without what knows all that can be said of
+        # them.
         from sockserv.services.execution.policy.configuration import parse_configuration
 
         return parse_configuration(text, file=file)

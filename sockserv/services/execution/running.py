@@ -2,9 +2,10 @@
 
 Invariants:
 
-1. The first process counts. When it has ended, what is left of its tree is ended, and what was written is sent to the end.
-2. The first reason to stop counts, if there was one before the first process ended; and later only if something of what was
-   written was left out for that.
+1. The first process counts. When it has ended, what is left of its tree is ended, and what was written is sent to the
+   end.
+2. The first reason to stop counts, if there was one before the first process ended; and later only if something of what
+   was written was left out for that.
 """
 
 from __future__ import annotations

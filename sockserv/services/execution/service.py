@@ -93,7 +93,9 @@ class Execution(Service):
 
     @operation("exec.run", args=RunArguments, permission="exec")
     async def run(self, call: Call[RunArguments]) -> Outcome:
-        """Run a command whose caller waits: the body is its standard input, streams 1 and 2 of the answer what it writes."""
+        """Run a command whose caller waits: the body is its standard input, streams 1 and 2 of the answer what it
+        writes.
+        """
         identity = call.identity
         job = LiveJob(call, self._name(call), self._limits)
         self._live[job.identity, job.name] = job

@@ -16,7 +16,8 @@ __all__ = ["GradedStop", "end_leftovers"]
 
 
 class GradedStop:
-    """Stops a child: INT, the end of its input, TERM, KILL, with a pause after each; `end` says that the rest is not needed.
+    """Stops a child: INT, the end of its input, TERM, KILL, with a pause after each; `end` says that the rest is not
+    needed.
 
     The input is not the first to go: a program must not take what was given so far for all of it while it can be told
     otherwise. `has_input` says whether it has not ended yet. `on_failure` is called when the child has not ended

@@ -94,7 +94,9 @@ class Outflow:
                 flow.running.cancel()
 
     async def finish(self, *, may_cut: Callable[[], bool]) -> None:
-        """Send what is left when the tree has gone; `may_cut` says whether a caller that takes nothing is waited for."""
+        """Send what is left when the tree has gone; `may_cut` says whether a caller that takes
+        nothing is waited for.
+        """
         if self._ended.is_known:
             return await self._ended.wait()
         for flow in self._flows.values():

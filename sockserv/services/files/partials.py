@@ -5,8 +5,8 @@
 - While an upload runs, its partial is claimed: a second one of the same name is refused, and no sweep takes it away.
 - A partial that is not ours alone is none: not of another account, not a link, not a file with a second name. Writing
   to it would write elsewhere.
-- What is left of a broken upload is removed when nothing has been added to it for a set time. So is what a daemon leaves
-  that was killed.
+- What is left of a broken upload is removed when nothing has been added to it for a set time. So is what a daemon
+  leaves that was killed.
 """
 
 from __future__ import annotations

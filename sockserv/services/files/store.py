@@ -72,7 +72,10 @@ class Store:
         return Share(folder, quota, storing, pace)
 
     def inbox_quota_of(self, identity: Identity) -> Quota:
-        """What bounds that which others send to an identity: the owner's inbox has a quota, too. Raises `FilesDenied`."""
+        """What bounds that which others send to an identity: the owner's inbox has a quota, too.
+
+        Raises `FilesDenied`.
+        """
         share = self.share_of(identity)
         if share.quota.limit_bytes is None:
             return self._quota(self._quota_bytes, share.folder, INBOX)

@@ -2,8 +2,8 @@
 
 Invariants:
 
-1. To an address that is not proved nothing is sent but challenges: each is no larger than the datagram that caused it, and
-   for one datagram there is at most one.
+1. To an address that is not proved nothing is sent but challenges: each is no larger than the datagram that caused it,
+   and for one datagram there is at most one.
 2. An address is proved by an authentic datagram that comes from it and brings the token which was sent there.
 3. Only the newest datagram can say that the client has moved: one that was late, or held back, cannot.
 """

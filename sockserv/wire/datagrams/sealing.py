@@ -32,7 +32,9 @@ __all__ = ["KEY_BYTES", "MAX_DATAGRAMS", "Opener", "Sealer", "SessionKeys"]
 KEY_BYTES: Final = 32
 
 MAX_DATAGRAMS: Final = 2**28
-"""How many datagrams one key seals at most; the bound is that of RFC 9001, appendix B.1, for AES-GCM and short packets."""
+"""How many datagrams one key seals at most; the bound is that of RFC 9001, appendix B.1, for
+AES-GCM and short packets.
+"""
 
 _kept_cipher_of = lru_cache(256)(AESGCM)
 """A cipher has 2.5 KiB and takes a few microseconds to make: those sessions have one that are busy."""
@@ -159,7 +161,9 @@ class Opener:
         return int(counter)
 
     def open(self, datagram: bytes) -> bytes:
-        """The content of a datagram that `counter_of` let through; raises `DatagramDropped` if it was not sealed by the peer."""
+        """The content of a datagram that `counter_of` let through; raises `DatagramDropped` if it was not sealed by the
+        peer.
+        """
         header = datagram[:_HEADER_BYTES]
         if self._key is None:
             return datagram[_HEADER_BYTES:]

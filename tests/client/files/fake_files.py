@@ -1,4 +1,6 @@
-"""A files service in memory, as docs/files.md says: what the client is tested against without a disk at the other end."""
+"""A files service in memory, as docs/files.md says: what the client is tested against without a
+disk at the other end.
+"""
 
 from __future__ import annotations
 

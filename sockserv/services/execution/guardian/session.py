@@ -24,7 +24,9 @@ _REAP_SECONDS: Final = 0.02
 
 @attrs.frozen
 class Left:
-    """What may be left of the trees of a guardian that was lost: by the first process of each, where known, and by its mark."""
+    """What may be left of the trees of a guardian that was lost: by the first process of each, where known, and by its
+    mark.
+    """
 
     pids: tuple[int, ...]
     marks: tuple[int, ...]

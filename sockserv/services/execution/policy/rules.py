@@ -46,7 +46,9 @@ def rules_of(identity: Identity, configuration: Configuration) -> tuple[str, ...
 
 
 def still_allows(identity: Identity, rule: str) -> bool:
-    """Whether what runs by a rule may go on for its owner as they are now: they have that rule, or one that allows more."""
+    """Whether what runs by a rule may go on for its owner as they are now: they have that rule, or one that allows
+    more.
+    """
     rules = identity.exec
     if EVERYTHING in identity.permissions and not rules:
         return True

@@ -115,7 +115,8 @@ class FakeSupervisor:
 
 
 class FakeSupervisors:
-    """Whoever starts supervisors. `answer` is what each says first, None for nothing; `error` keeps it from starting any.
+    """Whoever starts supervisors. `answer` is what each says first, None for nothing; `error` keeps it from starting
+    any.
 
     `starting` fires when one has started, if that takes its time.
     """
