@@ -60,6 +60,7 @@ class Guardian:
         self._decoder = Decoder()
         self._descriptors: deque[int] = deque()
         self._answers: list[bytes] = []
+        self._untold_starts = 0
         self._pause_seconds = _SHORTEST_LOOK_SECONDS
         self.is_serving = True
         """Whether the daemon wants more."""
@@ -83,7 +84,13 @@ class Guardian:
         """What there is to tell."""
         answers = b"".join(self._answers)
         self._answers.clear()
+        self._untold_starts = 0
         return answers
+
+    @property
+    def can_wait(self) -> bool:
+        """Whether nothing else is to be told than that programs run."""
+        return 0 < self._untold_starts == len(self._answers)
 
     def next_look_seconds(self) -> float | None:
         """When to look again though no child has ended; None for never. It is later from one time to the next."""
@@ -146,6 +153,7 @@ class Guardian:
         else:
             self._trees.add(key, pid, mark=mark)
             self._answers.append(encode(Answer.STARTED, key, pid))
+            self._untold_starts += 1
         finally:
             for descriptor in descriptors:
                 os.close(descriptor)

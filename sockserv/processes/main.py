@@ -17,6 +17,9 @@ from sockserv.processes.table import Machine, become_reaper
 __all__ = ["main"]
 
 _RECEIVED_BYTES: Final = 64 * 1024
+_TOGETHER_SECONDS: Final = 0.002
+"""So long a start waits to be told: small programs have ended by then, and who hears of both at once is woken once."""
+
 _MAX_DESCRIPTORS: Final = 3
 """No message comes with more of them."""
 
@@ -69,15 +72,18 @@ def _serve(guardian: Guardian, link: socket.socket, wakeups: socket.socket) -> N
     poll = select.poll()
     poll.register(link, select.POLLIN)
     poll.register(wakeups, select.POLLIN)
+    is_waiting = False
     while guardian.is_serving:
-        seconds = guardian.next_look_seconds()
+        seconds = _TOGETHER_SECONDS if is_waiting else guardian.next_look_seconds()
         events = dict(poll.poll(None if seconds is None else seconds * 1000))
         if link_number in events:
             guardian.receive(*_receive(link))
         if link_number not in events or len(events) > 1:
             _take(wakeups)
             guardian.look()
-        answers = guardian.take_answers()
+        # Once only: starts that come one after the other must not put each other off.
+        is_waiting = guardian.is_serving and guardian.can_wait and not is_waiting
+        answers = b"" if is_waiting else guardian.take_answers()
         if answers:
             with suppress(ConnectionError):  # which is noticed by reading
                 link.sendall(answers)

@@ -99,6 +99,26 @@ def test_a_program_from_its_start_to_its_end(kit: Kit, count: int) -> None:
     assert kit.answers == [(Answer.ENDED, 7, -9, 0.0, 0.0, 0), (Answer.GONE, 7)]
 
 
+def test_only_starts_can_wait_to_be_told(kit: Kit) -> None:
+    def can_wait() -> bool:
+        return kit.guardian.can_wait
+
+    assert not can_wait()
+    kit.ask(1)
+    kit.ask(2)
+    assert can_wait()
+    kit.processes.exit(next(iter(kit.processes.alive)), 0)
+    kit.guardian.look()
+    assert not can_wait()
+    told = [Answer.STARTED, Answer.STARTED, Answer.ENDED, Answer.GONE]
+    assert [kind for kind, *_ in kit.answers] == told
+    kit.ask(3)
+    assert can_wait()
+    kit.problem = StartError(errno.ENOENT, "program")
+    kit.ask(4)
+    assert not can_wait()
+
+
 def test_a_program_that_cannot_be_started(kit: Kit) -> None:
     kit.problem = StartError(errno.ENOENT, "directory")
     descriptors = kit.ask(7)
