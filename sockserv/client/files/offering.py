@@ -36,7 +36,7 @@ async def offer(
 ) -> Offered:
     """Send the file at `local` to somebody; see `Files.offer`."""
     to = parse_place(f"@{to.removeprefix('@')}").name
-    local = local.absolute()
+    local = local.absolute()  # noqa: ASYNC240  # which asks no disk
     # What no server would take is not asked for.
     name = offered_name(local.name if name is None else name)
     source = Source(local, may_be_link=True)
