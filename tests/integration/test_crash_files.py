@@ -1,4 +1,6 @@
-"""Kills in the middle of transfers: some of those that `python -m tests.integration.crash_files` makes by the hundred."""
+"""Kills in the middle of transfers: some of those that `python -m tests.integration.crash_files`
+makes by the hundred.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,6 @@
-"""`sockserv put`, `get` and `sync` as they are typed: interrupted, killed, continued, against a daemon that is killed, too."""
+"""`sockserv put`, `get` and `sync` as they are typed: interrupted, killed, continued, against a daemon that is killed,
+too.
+"""
 
 from __future__ import annotations
 

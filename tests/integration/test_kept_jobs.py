@@ -145,7 +145,8 @@ class TestTheDaemon:
         state: Path,
         number: signal.Signals,
     ) -> None:
-        # Who is attached keeps it from nothing: it would wait for calls that much longer than anybody here waits for it.
+        # Who is attached keeps it from nothing: it would wait for calls that much longer than anybody here waits for
+        # it.
         daemon = start_daemon("limits.drain_timeout_seconds = 600.0")
         script = "echo before; while [ ! -e $0 ]; do sleep 0.05; done; echo after; exit 5"
         go = state / "go"

@@ -1,4 +1,6 @@
-"""Files on real sockets, where the system sends them: the same that holds on a link in memory, and what does not happen there."""
+"""Files on real sockets, where the system sends them: the same that holds on a link in memory, and what does not happen
+there.
+"""
 
 from __future__ import annotations
 
