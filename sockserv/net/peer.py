@@ -51,7 +51,7 @@ _LINGER_SECONDS: Final = 2.0
 class Peer(Protocol):
     """One side of a live connection.
 
-    `identity` is who logged in, `hello` the peer's introduction, `outlet` where our bytes go; each None when there is none.
+    `identity` is who logged in, `hello` the peer's introduction, `outlet` where our bytes go; None while there is none.
     """
 
     _log = Logger()
