@@ -9,16 +9,17 @@ import contextlib
 import subprocess
 import sys
 import tracemalloc
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 
 import attrs
 
 from benchmarks.clients.datagrams import DatagramPlan
-from benchmarks.lossy import Talk, Weather, talk
+from benchmarks.lossy import talk
 from benchmarks.measure import QUIET_CPU, Spread
 from benchmarks.options import Options
 from benchmarks.processes import ROOT, Peer, peer, run_module
 from benchmarks.table import Grid, Report, Target, note_on_others
+from benchmarks.talks import as_data, grid_of, measure, targets_of
 from sockserv.net.datagram import DatagramSessions
 from sockserv.testing import MemoryNetwork
 from sockserv.wire.connection import Role
@@ -30,14 +31,8 @@ SESSIONS = "datagram_sessions"
 FLOODED = "datagram_sessions, flooded"
 FLOOD_PER_SECOND = 60_000.0
 
-LOSSES = (0.0, 0.05, 0.2)
-RATES = (0.2, 1.0, 20.0)
-"""How many messages each of ten people says in a second: hardly any, a lively talk, and more than anybody types."""
-
 LEAST_SHARE_OF_BARE = 0.25
 LEAST_DROPPED_PER_SECOND = 50_000
-MOST_P99_SECONDS = 2.0
-MOST_EXTRA = 1.6
 MOST_KIB = 10.0
 
 Rounds = dict[str, dict[int, list[dict[str, float]]]]
@@ -99,19 +94,9 @@ def _idle_kib(count: int) -> float:
     return used / count / 1024
 
 
-def _talks(options: Options) -> dict[tuple[float, float], Talk]:
-    messages = 1000 if options.quick else 10_000
-    done = {}
-    for rate in RATES:
-        for loss in LOSSES:
-            options.say(f"datagrams: {messages} messages, {rate:g}/s each, {loss:.0%} lost")
-            done[rate, loss] = talk(Weather(loss=loss), messages=messages, each_per_second=rate)
-    return done
-
-
 def run(options: Options) -> Report:
     """The talks once, for they always give the same; the rates in rounds."""
-    talks = _talks(options)
+    talks = measure(talk, "datagrams", options)
     rounds: Rounds = {
         name: {in_flight: [] for in_flight in IN_FLIGHT} for name in (BARE, SESSIONS, FLOODED)
     }
@@ -122,8 +107,8 @@ def run(options: Options) -> Report:
                 of_name[in_flight].append(_measure(name, in_flight, options))
     return Report(
         name="datagrams",
-        grids=[_grid_of_rates(rounds), _grid_of_talks(talks)],
-        targets=[*_targets_of_rates(rounds), *_targets_of_talks(talks)],
+        grids=[_grid_of_rates(rounds), grid_of(talks, "datagrams, ten people and a hub")],
+        targets=[*_targets_of_rates(rounds), *targets_of(talks)],
         notes=(
             "a message has 64 bytes, is sealed and acknowledged, and comes back as one; a bare echo has one in each datagram, "
             "a session as many as fit",
@@ -134,10 +119,7 @@ def run(options: Options) -> Report:
         ),
         data={
             "rates": rounds,
-            "talks": [
-                {"rate": rate, "loss": loss, **attrs.asdict(each)}
-                for (rate, loss), each in talks.items()
-            ],
+            "talks": as_data(talks),
         },
     )
 
@@ -205,55 +187,3 @@ def _targets_of_rates(rounds: Rounds) -> list[Target]:
             unit=" KiB",
         ),
     ]
-
-
-def _grid_of_talks(talks: Mapping[tuple[float, float], Talk]) -> Grid:
-    rows = [
-        [
-            f"{rate:g}/s each, {loss:.0%} lost",
-            str(each.delivered),
-            str(each.repeated),
-            str(each.out_of_order),
-            str(each.undelivered),
-            f"{each.latency(0.5):.3f}",
-            f"{each.latency(0.99):.3f}",
-            f"{each.datagrams_per_message:.2f}",
-            f"{each.datagrams_per_message - talks[rate, 0.0].datagrams_per_message:.2f}",
-        ]
-        for (rate, loss), each in talks.items()
-    ]
-    columns = ["talk", "delivered", "twice", "disorder", "undelivered", "p50 s", "p99 s"]
-    return Grid(
-        title="datagrams, ten people and a hub",
-        columns=[*columns, "datagrams", "extra"],
-        rows=rows,
-    )
-
-
-def _targets_of_talks(talks: Mapping[tuple[float, float], Talk]) -> list[Target]:
-    targets = []
-    for rate in RATES:
-        lossless, lossy = talks[rate, 0.0], talks[rate, max(LOSSES)]
-        how = f"{rate:g}/s each, {max(LOSSES):.0%} lost each way"
-        wrong = lossy.messages - lossy.delivered + lossy.repeated + lossy.out_of_order
-        extra = lossy.datagrams_per_message - lossless.datagrams_per_message
-        targets += [
-            Target(
-                what=f"messages missing, shown twice or out of order, {how}",
-                measured=Spread((float(wrong + lossy.undelivered),)),
-                at_most=0,
-                digits=0,
-            ),
-            Target(
-                what=f"p99 from one to the other, {how}",
-                measured=Spread((lossy.latency(0.99),)),
-                at_most=MOST_P99_SECONDS,
-                unit=" s",
-            ),
-            Target(
-                what=f"datagrams per message more than without loss, {how}",
-                measured=Spread((extra,)),
-                at_most=MOST_EXTRA,
-            ),
-        ]
-    return targets

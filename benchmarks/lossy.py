@@ -12,6 +12,7 @@ from random import Random
 from typing import Any, Final
 
 import attrs
+from twisted.internet.interfaces import IReactorTime
 
 from sockserv.net.datagram import Carrier, DatagramSessions
 from sockserv.testing import DatagramLink, DatagramNetwork
@@ -22,7 +23,8 @@ from sockserv.wire.datagrams.sealing import SessionKeys
 HUB: Final = ("127.0.0.1", 7700)
 _HEAD: Final = struct.Struct(">HId")
 _TEXT: Final = bytes(50)
-_SETTLING_SECONDS: Final = 20.0
+SETTLING_SECONDS: Final = 20.0
+"""For all to join, and for what was said last to arrive."""
 
 
 @attrs.frozen(kw_only=True)
@@ -58,6 +60,41 @@ class Talk:
         ]
 
 
+class Hearing:
+    """What was heard of what was said, and when."""
+
+    def __init__(self, clock: IReactorTime) -> None:
+        self._clock = clock
+        self._seen: set[int] = set()
+        self._last: dict[tuple[int, int], int] = {}
+        self._latencies: list[float] = []
+        self._repeated = self._out_of_order = self._undelivered = 0
+
+    def hear(self, listener: int, speaker: int, number: int, said_at: float) -> None:
+        """Somebody hears the message of this number."""
+        self._repeated += number in self._seen
+        self._seen.add(number)
+        self._out_of_order += number < self._last.get((speaker, listener), -1)
+        self._last[speaker, listener] = number
+        self._latencies.append(self._clock.seconds() - said_at)
+
+    def lose(self) -> None:
+        """A message is given up."""
+        self._undelivered += 1
+
+    def result(self, messages: int, datagrams: int) -> Talk:
+        """How it went, with so many messages said, and datagrams sent."""
+        return Talk(
+            messages=messages,
+            delivered=len(self._seen),
+            repeated=self._repeated,
+            out_of_order=self._out_of_order,
+            undelivered=self._undelivered,
+            datagrams=datagrams,
+            latencies=self._latencies,
+        )
+
+
 class _People:
     """The hub and those who talk by it."""
 
@@ -65,10 +102,7 @@ class _People:
         self.datagrams = DatagramNetwork()
         self.network = self.datagrams.network
         self.clock = self.network.clock
-        self.seen: set[int] = set()
-        self.last: dict[tuple[int, int], int] = {}
-        self.latencies: list[float] = []
-        self.repeated = self.out_of_order = self.undelivered = 0
+        self.hearing = Hearing(self.clock)
         self.links: list[DatagramLink] = []
         self.speakers: list[Carrier] = []
         self._at_hub: list[Carrier] = []
@@ -97,7 +131,7 @@ class _People:
                     listener, _, _ = _HEAD.unpack_from(event.body)
                     self._at_hub[listener].send(speaker, event.body)
                 elif isinstance(event, MessageUndelivered):
-                    self.undelivered += 1
+                    self.hearing.lose()
 
         return on_events
 
@@ -107,17 +141,13 @@ class _People:
                 if isinstance(event, MessageReceived):
                     self._hear(listener, event.stream, event.body)
                 elif isinstance(event, MessageUndelivered):
-                    self.undelivered += 1
+                    self.hearing.lose()
 
         return on_events
 
     def _hear(self, listener: int, speaker: int, body: bytes) -> None:
         _, number, said_at = _HEAD.unpack_from(body)
-        self.repeated += number in self.seen
-        self.seen.add(number)
-        self.out_of_order += number < self.last.get((speaker, listener), -1)
-        self.last[speaker, listener] = number
-        self.latencies.append(self.clock.seconds() - said_at)
+        self.hearing.hear(listener, speaker, number, said_at)
 
 
 def talk(
@@ -126,7 +156,7 @@ def talk(
     """Have so many messages said, at random times, each by one to another."""
     all_of_them = _People(people, weather, seed)
     network, clock = all_of_them.network, all_of_them.clock
-    network.advance(_SETTLING_SECONDS)
+    network.advance(SETTLING_SECONDS)
     before = all_of_them.sent
     random = Random(seed)
     begin = clock.seconds()
@@ -137,13 +167,5 @@ def talk(
         listener = (speaker + random.randrange(1, people)) % people
         body = _HEAD.pack(listener, number, clock.seconds()) + _TEXT
         all_of_them.speakers[speaker].send(listener, body)
-    network.advance(_SETTLING_SECONDS)
-    return Talk(
-        messages=messages,
-        delivered=len(all_of_them.seen),
-        repeated=all_of_them.repeated,
-        out_of_order=all_of_them.out_of_order,
-        undelivered=all_of_them.undelivered,
-        datagrams=all_of_them.sent - before,
-        latencies=all_of_them.latencies,
-    )
+    network.advance(SETTLING_SECONDS)
+    return all_of_them.hearing.result(messages, all_of_them.sent - before)
