@@ -9,8 +9,8 @@ from __future__ import annotations
 
 import os
 from collections import OrderedDict
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from threading import Lock
 from typing import Any, Final
 
@@ -187,13 +187,14 @@ class _OfferedUpload(Upload):
     taken_name: str = ""
 
     def _look_at_target(self, name: str, parent: int) -> os.stat_result | None:
-        # Unfinished ones count: nobody fills an inbox with beginnings.
-        self._check_room(parent, self.max_files, with_unfinished=True)
+        unfinished = self._unfinished(parent)
+        if len(unfinished) >= self.max_files:
+            self._remove_oldest(unfinished, parent)
         return None
 
     def _take_name(self, name: str, parent: int) -> None:
         with self.publishing:
-            self._check_room(parent, self.max_files, with_unfinished=False)
+            self._unfinished(parent)
             for number in range(1, self.max_files + 2):
                 self.taken_name = numbered_name(self.name, number)
                 try:
@@ -210,16 +211,37 @@ class _OfferedUpload(Upload):
                 return
         raise QuotaExceeded(f"{self.args.path!r}: all names like this one are taken")
 
-    def _check_room(self, inbox: int, most: int, *, with_unfinished: bool) -> None:
-        count = 0
+    def _unfinished(self, inbox: int) -> list[str]:
+        """The other unfinished files in an inbox. Raises `QuotaExceeded` where there are too many that are whole."""
+        unfinished = []
+        whole = 0
         with os.scandir(inbox) as entries:
             for entry in entries:
-                if entry.name != self.partial and (with_unfinished or not is_reserved(entry.name)):
-                    count += 1
-                    if count >= most:
+                if not is_reserved(entry.name):
+                    whole += 1
+                    if whole >= self.max_files:
                         raise QuotaExceeded(
-                            f"there are {most} files in the inbox, which is the limit"
+                            f"there are {self.max_files} files in the inbox, which is the limit"
                         )
+                elif entry.name != self.partial:
+                    unfinished.append(entry.name)
+        return unfinished
+
+    def _remove_oldest(self, unfinished: Sequence[str], inbox: int) -> None:
+        """Remove what has been left alone for longest: nobody keeps others out by beginnings, which the receiver does not see.
+
+        Raises `QuotaExceeded` when all of them are being sent at this moment.
+        """
+        dated = []
+        for name in unfinished:
+            with suppress(FileNotFoundError):
+                status = os.stat(name, dir_fd=inbox, follow_symlinks=False)
+                dated.append((status.st_mtime_ns, name))
+        for _, name in sorted(dated):
+            if self.partials.remove_idle(name, inbox):
+                self.quota.shrink()
+                return
+        raise QuotaExceeded("as many files as may be there are being sent at this moment")
 
 
 @contextmanager

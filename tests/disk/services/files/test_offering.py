@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -89,15 +90,22 @@ def offered(files: FilesServer, upload: str, *, name: str = "report.pdf") -> Any
     return files.call("offered", {"to": "bob", "name": name, "upload": upload}, who=ALICE).result
 
 
-def break_off(files: FilesServer, content: bytes, sent: int, *, upload: str = "u") -> None:
-    async def send() -> None:
+def begin(files: FilesServer, content: bytes, sent: int, *, upload: str) -> Any:
+    async def send() -> Any:
         args = {"to": "bob", "name": "report.pdf", "size": len(content), "upload": upload}
         call = await files.client(ALICE).open("files.offer", args)
         await call.send(content[:sent])
-        call.cancel()
+        return call
 
-    files.memory.run(send())
-    files.memory.advance(1)
+    call = files.memory.run(send())
+    files.memory.flush()
+    return call
+
+
+def break_off(files: FilesServer, content: bytes, sent: int, *, upload: str = "u") -> None:
+    call = begin(files, content, sent, upload=upload)
+    call.cancel()
+    files.memory.flush()
 
 
 @pytest.mark.parametrize("content", [b"", b"content", BIG], ids=["empty", "small", "big"])
@@ -178,13 +186,32 @@ def test_an_inbox_at_its_limit_and_one_past_it(files: FilesServer) -> None:
     assert offer(files)["path"] == "inbox/report.pdf"
 
 
-def test_beginnings_count_before_they_are_whole(files: FilesServer) -> None:
-    for number in range(MAX_FILES):
+def test_beginnings_keep_nobody_out(files: FilesServer) -> None:
+    for number in range(MAX_FILES + 2):
         break_off(files, BIG, 1000, upload=str(number))
-    with pytest.raises(QuotaExceeded):
-        offer(files)
-    # What has begun may go on.
-    assert offer(files, BIG, upload="0")["path"] == "inbox/report.pdf"
+        for path in (files.root / "bob/inbox").iterdir():
+            status = path.stat()
+            os.utime(path, ns=(status.st_atime_ns, status.st_mtime_ns - 10**9))
+    assert len(files.names()) == MAX_FILES + 2
+    # The oldest have made room.
+    assert [offered(files, str(number))["offset"] for number in range(MAX_FILES + 2)] == [
+        0,
+        0,
+        *[1000] * MAX_FILES,
+    ]
+    assert offer(files, BIG)["path"] == "inbox/report.pdf"
+    assert offered(files, "2")["offset"] == 0
+    assert offered(files, "3")["offset"] == 1000
+
+
+def test_what_is_being_sent_makes_no_room(tmp_path: Path) -> None:
+    with FilesServer(tmp_path, identity_of=PEOPLE.get, max_inbox_files=MAX_FILES) as files:
+        calls = [begin(files, BIG, 1000, upload=str(number)) for number in range(MAX_FILES)]
+        with pytest.raises(QuotaExceeded):
+            offer(files)
+        calls[0].cancel()
+        files.memory.flush()
+        assert offer(files)["path"] == "inbox/report.pdf"
 
 
 @pytest.mark.parametrize("to", ["bob", "owner"])
