@@ -76,6 +76,8 @@ class IncomingCall(RunningCall, eq=False):
             self._body = body = Body(self)
             if self.first_body:
                 body.feed(0, self.first_body)
+                # Once it is consumed, nobody is to hold it.
+                self.first_body = b""
             if self.whole_body is not None or self._failure is not None:
                 body.end(self._failure)
         return body
@@ -88,6 +90,8 @@ class IncomingCall(RunningCall, eq=False):
     @property
     def waiting_bytes(self) -> int:
         """How much of the body has come and was not taken."""
+        if self.whole_body:
+            return len(self.whole_body)
         return len(self.first_body) if self._body is None else self._body.waiting_bytes
 
     @property

@@ -96,6 +96,25 @@ def test_what_counts(op: str, end: bool, held: int) -> None:
         assert held_bytes(peer) == held
 
 
+@pytest.mark.parametrize(
+    ("op", "end", "held"),
+    [
+        ("hold.ignore", False, 50_000),
+        ("hold.ignore", True, 50_000),
+        ("hold.begin", False, 0),
+        # A body that is complete with its request is there for its handler to the end.
+        ("hold.take", True, 50_000),
+    ],
+)
+def test_what_comes_with_the_request_counts(op: str, end: bool, held: int) -> None:
+    with MemoryServer([Holding()]) as memory:
+        raw = memory.connect_raw(ALICE)
+        raw.send({"type": "open", "call": 3, "op": op, "end": end}, bytes(50_000))
+        memory.flush()
+        (peer,) = memory.server._peers
+        assert held_bytes(peer) == held
+
+
 @pytest.mark.parametrize("past", [0, 1], ids=["at", "one past"])
 def test_the_bound(memory: MemoryServer, past: int) -> None:
     alice = holding(memory, ALICE, 30_000, 20_000)
