@@ -68,13 +68,24 @@ class Revocation:
             permission = self._permission_of(call.op)
             reaches_less = is_admin_no_more and permission is not None
             is_the_same = before.grant(permission) == now.grant(permission)
-            if not reaches_less and (is_the_same or _allows(now, permission, call)):
+            if not reaches_less and (is_the_same or self._allows(now, permission, call)):
                 continue
             why = f"what {now.name} may do by the permission {permission!r} was changed"
             self._trail.revoked(peer, f"{call.op}: {why}")
             details = {"permission": permission, "revoked": True}
             self._end(call, PermissionDenied(why, details=details))
         peer.release()
+
+    def _allows(self, now: Identity, permission: str | None, call: IncomingCall) -> bool:
+        """Whether a call has said that it goes on for who the caller is now."""
+        if call.allows is None or not now.may(permission):
+            return False
+        try:
+            return call.allows(now)
+        except Exception:
+            # Whoever cannot say it must not keep the others from being looked at.
+            self._log.failure("{op} cannot say whether it may go on", op=call.op)
+            return False
 
     def _end(self, call: IncomingCall, error: PermissionDenied) -> None:
         call.peer.fail(call, error)
@@ -83,11 +94,6 @@ class Revocation:
         except Exception:
             # What a service does when it is cancelled must not keep anybody in.
             self._log.failure("{op} did not let itself be cancelled", op=call.op)
-
-
-def _allows(now: Identity, permission: str | None, call: IncomingCall) -> bool:
-    """Whether a call has said that it goes on for who the caller is now."""
-    return now.may(permission) and call.allows is not None and call.allows(now)
 
 
 def _running(peer: Peer) -> Iterator[IncomingCall]:

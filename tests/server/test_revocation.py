@@ -68,6 +68,12 @@ class Streams(Service):
         call.goes_on_while(lambda identity: "uptime" in identity.exec)
         await self._until_stopped(call, deferLater(call.clock, 1000))
 
+    @operation("run whatever", permission="exec")
+    async def run_whatever(self, call: Call[Any]) -> None:
+        """Breaks when it is asked what it needs."""
+        call.goes_on_while(lambda identity: identity.exec.index("nothing") > 0)
+        await self._until_stopped(call, deferLater(call.clock, 1000))
+
     @operation("wait", permission=None)
     async def wait(self, call: Call[Any]) -> None:
         await self._until_stopped(call, deferLater(call.clock, 1000))
@@ -404,6 +410,18 @@ def test_a_call_that_says_what_it_needs(
         if goes_on:
             call.cancel()
         assert type(failure(memory, call)) is (CallCancelled if goes_on else PermissionDenied)
+
+
+def test_one_that_breaks_when_it_is_asked_ends_and_the_others_are_asked(streams: Streams) -> None:
+    with serve(streams) as memory:
+        client = memory.connect(ALICE)
+        broken, run, uptime = (
+            begin(memory, client, op) for op in ("run whatever", "run", "run uptime")
+        )
+        reconsider(memory, alice=attrs.evolve(ALICE, exec=("uptime", "df")))
+        assert [type(failure(memory, call)) for call in (broken, run)] == [PermissionDenied] * 2
+        uptime.cancel()
+        assert type(failure(memory, uptime)) is CallCancelled
 
 
 def test_who_is_no_admin_any_more_reaches_nothing_of_others(streams: Streams) -> None:
