@@ -285,11 +285,14 @@ class DatagramSession:
         if not self.is_open and not self._is_server:
             return self._began_at + limits.probe_timeout_seconds
         at = self._heard_at + limits.silence_timeout_seconds
-        for waiting_since in (self._flight.waiting_since, self._outbox.waiting_since):
-            # The second is what counts where the network lets all through but this message.
-            if waiting_since is not None:
-                at = min(at, waiting_since + limits.give_up_seconds)
-        return at
+        since = self._flight.waiting_since
+        oldest_since = self._outbox.waiting_since
+        if since is None:
+            since = oldest_since
+        elif oldest_since is not None and oldest_since < since:
+            # That is what counts where the network lets all through but this message.
+            since = oldest_since
+        return at if since is None else min(at, since + limits.give_up_seconds)
 
     def _keepalive_at(self) -> float:
         return self._acked_at + self._limits.keepalive_interval_seconds * self._jitter
@@ -316,11 +319,13 @@ class DatagramSession:
                 datagrams.append((candidate, self._sealer.seal(bytes([Part.CHALLENGE]) + token)))
         if self._address is None:
             return datagrams
-        while not self._sealer.is_worn_out:
+        while True:
             datagram = self._next_datagram(now)
             if datagram is None:
                 break
             datagrams.append((self._address, datagram))
+            if self._sealer.is_worn_out or (self._outbox.is_empty and not self._receipts.is_due(now)):
+                break
         return datagrams
 
     def _next_datagram(self, now: float) -> bytes | None:
@@ -336,7 +341,7 @@ class DatagramSession:
             room_bytes -= 1
         messages: list[OutgoingMessage] = []
         may_tell = receipts.has_news
-        if is_probe or (self.is_open and flight.has_room):
+        if is_probe or (self.is_open and not self._outbox.is_empty and flight.has_room):
             reserved_bytes = MAX_ACK_BYTES if may_tell else 0
             messages = self._next_messages(room_bytes - reserved_bytes, now, is_probe=is_probe)
             if not messages and may_tell:

@@ -93,8 +93,11 @@ class RoundTrip:
     def patience_seconds(self, *, timeouts: int, ack_delay_seconds: float) -> float:
         """How long to wait for an answer before something is sent again, after so many `timeouts` in a row."""
         patience = self.smoothed_seconds + 4 * self._variation_seconds + ack_delay_seconds
-        patience = max(MIN_PATIENCE_SECONDS, patience)
-        return min(MAX_PATIENCE_SECONDS, patience * _BACK_OFF ** min(timeouts, 20))
+        if patience < MIN_PATIENCE_SECONDS:
+            patience = MIN_PATIENCE_SECONDS
+        if timeouts:
+            patience *= _BACK_OFF ** min(timeouts, 20)
+        return min(MAX_PATIENCE_SECONDS, patience)
 
 
 class CongestionWindow:
