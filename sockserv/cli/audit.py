@@ -251,7 +251,7 @@ def _more_about(record: Record) -> Iterator[str]:
     """What else there is to be said of a record."""
     facts: tuple[tuple[Any, Callable[[Any], str]], ...] = (
         (record.why, str),
-        (record.args, lambda args: as_json_line(args).decode().strip()),
+        (record.args, lambda args: as_json_line(_what_is_given(args)).decode().strip()),
         (record.rule, lambda rule: f"{'needs' if record.event == 'refused' else 'by'} {rule}"),
         (record.received_bytes, lambda count: f"{count} bytes in"),
         (record.sent_bytes, lambda count: f"{count} bytes out"),
@@ -261,6 +261,14 @@ def _more_about(record: Record) -> Iterator[str]:
         (record.facts, lambda facts: as_json_line(facts).decode().strip()),
     )
     return (describe(value) for value, describe in facts if value)
+
+
+def _what_is_given(args: Any) -> Any:
+    """Arguments without those that were left out."""
+    if not isinstance(args, dict):
+        return args
+    given = {name: _what_is_given(value) for name, value in args.items()}
+    return {name: value for name, value in given.items() if value not in (None, {})}
 
 
 def _described(folder: AuditFolder, report: Report) -> str:

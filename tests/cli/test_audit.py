@@ -30,7 +30,7 @@ RECORDS = [
         time="2026-11-22T12:00:00.000000Z",
         identity="alice",
         op="files.put",
-        args={"path": "a b"},
+        args={"path": "a b", "mode": None, "limits": {"files": None}, "env": {}, "from": 0},
     ),
     Record(
         event=Event.END,
@@ -75,7 +75,7 @@ def test_a_line_for_each(state: Path) -> None:
         "2026-11-22T10:00:00Z  -           start         -                       -\n"
         "2026-11-22T11:00:00Z  alice       login         -                       ok        "
         "token:12345678, from 192.0.2.7 port 4711\n"
-        '2026-11-22T12:00:00Z  alice       begin         files.put               -         {"path":"a b"}\n'
+        '2026-11-22T12:00:00Z  alice       begin         files.put               -         {"path":"a b","from":0}\n'
         "2026-11-22T13:00:00Z  alice       end           files.put               ok        "
         "by files, 5 bytes in, 0.25 s\n"
         "2026-11-22T14:00:00Z  李雷        refused       exec                    permission-denied  "
