@@ -46,7 +46,7 @@ def time_limit(
         return _time_limit(seconds, "that it was given: start it with a longer timeout")
     return _time_limit(
         seconds,
-        f"that the rule {rule} allows: who looks after the server can allow more (timeout_seconds)",
+        f"that the rule {rule} allows: who looks after the server can allow more (timeout_seconds in commands.toml)",
     )
 
 
@@ -60,7 +60,7 @@ def excess_message(*, rule: str, asked_bytes: int | None, limit_bytes: int) -> s
         )
     return (
         f"{what} that the rule {rule} allows, and the rest is lost: who looks after the server can allow "
-        "more (output_limit_bytes)"
+        "more (output_limit_bytes in commands.toml)"
     )
 
 

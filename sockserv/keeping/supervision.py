@@ -188,7 +188,10 @@ class Supervision:
                 add(data)
             except SpoolFull:
                 limit = self._record.spool_bytes
-                self._drop(f"it has written more than the {limit} bytes that are kept of it", now)
+                self._drop(
+                    f"it wrote more than the {limit} bytes that are kept of it, and the rest is lost",
+                    now,
+                )
             except OSError as error:
                 why = (error.strerror or str(error)).lower()
                 self._drop(f"what it writes cannot be kept on the disk of the server: {why}", now)

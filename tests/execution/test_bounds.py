@@ -7,9 +7,7 @@ import pytest
 from sockserv.execution.bounds import excess_message, time_limit
 
 GIVEN = "that it was given: start it with a longer timeout"
-BY_THE_RULE = (
-    "that the rule flash allows: who looks after the server can allow more (timeout_seconds)"
-)
+BY_THE_RULE = "that the rule flash allows: who looks after the server can allow more (timeout_seconds in commands.toml)"
 BY_DEFAULT = "that this server gives where nobody asks for another timeout: ask for one"
 AT_MOST = "that this server allows: who looks after it can allow more (max_timeout_seconds)"
 
@@ -71,7 +69,7 @@ def test_no_limit() -> None:
             1000,
             1,
             "it wrote more than the 1 byte that the rule flash allows, and the rest is lost: "
-            "who looks after the server can allow more (output_limit_bytes)",
+            "who looks after the server can allow more (output_limit_bytes in commands.toml)",
         ),
     ],
 )
