@@ -8,6 +8,8 @@ __all__ = ["Allowance"]
 class Allowance:
     """How much somebody may do: so many a second in the long run, so many at once after a while of nothing."""
 
+    __slots__ = ("_most", "_paid_until", "_per_second")
+
     def __init__(self, *, per_second: float, at_once: int) -> None:
         self._per_second = per_second
         self._most = at_once / per_second

@@ -34,6 +34,8 @@ def check_room(identity: Identity, room: str) -> None:
 class Member:
     """An identity that is there, or was."""
 
+    __slots__ = ("allowance", "away", "devices", "name", "received", "since")
+
     def __init__(self, name: str, limits: ChatLimits, *, now: float) -> None:
         self.name = name
         self.devices: dict[str, Device] = {}

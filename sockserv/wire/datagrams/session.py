@@ -324,7 +324,9 @@ class DatagramSession:
             if datagram is None:
                 break
             datagrams.append((self._address, datagram))
-            if self._sealer.is_worn_out or (self._outbox.is_empty and not self._receipts.is_due(now)):
+            if self._sealer.is_worn_out or (
+                self._outbox.is_empty and not self._receipts.is_due(now)
+            ):
                 break
         return datagrams
 
