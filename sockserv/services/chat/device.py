@@ -150,8 +150,9 @@ class Device:
         self.serve()
 
     def serve(self) -> None:
-        """Have done what it has said by now."""
-        self._attendant.serve(self)
+        """Have done what it has said by now; nothing that comes after what has ended its session."""
+        if not self.ended.called:
+            self._attendant.serve(self)
 
     def leave(self) -> None:
         """Its session has ended."""

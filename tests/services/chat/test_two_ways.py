@@ -137,6 +137,15 @@ class TestBadDevices:
         hub.memory.flush()
         device.ends_with(InvalidArgument)
 
+    @pytest.mark.parametrize("record", BAD)
+    def test_nothing_is_done_after_that(self, hub: HubWithWays, record: bytes) -> None:
+        device, alice = Device(hub), hub.join("alice", "lobby")
+        way = hub.ways[0].listener
+        for each in (record, say(1), say(2), say(3)):
+            way.received(each)
+        device.ends_with(InvalidArgument)
+        assert alice.messages() == []
+
     def test_the_same_line_by_both_ways(self, hub: HubWithWays) -> None:
         device, alice = Device(hub), hub.join("alice", "lobby")
         way = hub.ways[0].listener
