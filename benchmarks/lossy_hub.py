@@ -1,8 +1,8 @@
 """People who talk by a real hub over a network that loses, repeats and reorders, on a clock that only counts.
 
-The server, its hub with a store in memory, and the clients' library are the real ones. Each has a connection, which brings all of it and
-takes as long as a datagram does, and a link for datagrams of its own. Nothing here takes time but this process's own; a seed always
-gives the same.
+The server, its hub with a store in memory, and the clients' library are the real ones. Each has a connection, which
+brings all of it and takes as long as a datagram does, and a link for datagrams of its own. Nothing here takes time but
+this process's own; a seed always gives the same.
 """
 
 from __future__ import annotations

@@ -1,4 +1,6 @@
-"""Talks over a network that loses: how many messages arrive, how late, and what that takes; the table and its targets."""
+"""Talks over a network that loses: how many messages arrive, how late, and what that takes; the
+table and its targets.
+"""
 
 from __future__ import annotations
 

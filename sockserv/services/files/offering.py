@@ -66,7 +66,10 @@ class _Way:
 
 
 class Offers:
-    """Takes files for others. `identity_of` gives the identity of a name, `max_files` is how many may be in an inbox."""
+    """Takes files for others.
+
+    `identity_of` gives the identity of a name, `max_files` is how many may be in an inbox.
+    """
 
     def __init__(
         self, store: Store, *, identity_of: Callable[[str], Identity | None], max_files: int
@@ -179,7 +182,10 @@ class KnownOffers:
 
 @attrs.define(kw_only=True)
 class _OfferedUpload(Upload):
-    """A file on its way into an inbox. `publishing` is held by who takes a name in one; `taken_name` is the one taken."""
+    """A file on its way into an inbox.
+
+    `publishing` is held by who takes a name in one; `taken_name` is the one taken.
+    """
 
     name: str
     max_files: int
@@ -228,7 +234,8 @@ class _OfferedUpload(Upload):
         return unfinished
 
     def _remove_oldest(self, unfinished: Sequence[str], inbox: int) -> None:
-        """Remove what has been left alone for longest: nobody keeps others out by beginnings, which the receiver does not see.
+        """Remove what has been left alone for longest: nobody keeps others out by beginnings, which the receiver does
+        not see.
 
         Raises `QuotaExceeded` when all of them are being sent at this moment.
         """
