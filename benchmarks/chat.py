@@ -218,6 +218,11 @@ def _rate(runs: list[Run], name: str = "requests_per_second") -> Spread:
     return Spread.of(run[name] for run in runs)
 
 
+def _cpu_rate(runs: list[Run]) -> Spread:
+    """Deliveries for a second of the server's CPU, which says more where the clients, or others, need the machine."""
+    return Spread.of(run["requests_per_second"] / max(run["server_cpu"], 0.001) for run in runs)
+
+
 def _grid(talks: dict[tuple[str, int, int], list[Run]], bare: dict[int, list[Run]]) -> Grid:
     rows = {
         f"{name}, 1 to {listeners}, {in_flight} under way": runs
@@ -225,11 +230,20 @@ def _grid(talks: dict[tuple[str, int, int], list[Run]], bare: dict[int, list[Run
     } | {f"a bare echo, {in_flight} in flight": runs for in_flight, runs in bare.items()}
     return Grid(
         title="chat",
-        columns=["talk", "deliveries/s", "p50 ms", "p99 ms", "server CPU", "others"],
+        columns=[
+            "talk",
+            "deliveries/s",
+            "per CPU second",
+            "p50 ms",
+            "p99 ms",
+            "server CPU",
+            "others",
+        ],
         rows=[
             [
                 what,
                 _rate(runs).text(),
+                _cpu_rate(runs).text(),
                 _rate(runs, "p50_seconds").text(1e3, 2),
                 _rate(runs, "p99_seconds").text(1e3, 2),
                 f"{_rate(runs, 'server_cpu').median:.0%}",

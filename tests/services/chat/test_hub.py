@@ -22,6 +22,7 @@ from sockserv.chat.lines import (
     PresenceEvent,
     Received,
     Refused,
+    Say,
     Slowed,
     Undelivered,
 )
@@ -329,6 +330,43 @@ class TestSlowDevices:
             assert len(bob.take_only(Slowed)) == 1
             hub.memory.advance(10.0)
             assert hub.hub.members.is_there("alice")
+
+
+class TestCommandsThatWait:
+    """What a device says after one of them waits, too."""
+
+    def test_for_their_turn(self) -> None:
+        with HubInMemory(messages_per_second=10.0, messages_at_once=2) as hub:
+            alice, bob = hub.join("alice", "lobby"), hub.join("bob", "lobby")
+            alice.do(
+                Say(1, "lobby", "in it"), Leave("lobby"), Say(2, "lobby", "out"), Enter("lobby")
+            )
+            alice.do(Say(3, "lobby", "in it again"))
+            hub.memory.advance(2.0)
+            assert [event.number for event in alice.take_only(Refused)] == [2]
+            assert bob.texts() == ["in it", "in it again"]
+
+    @pytest.mark.parametrize("count", [2, 3, 7])
+    def test_for_the_disk(self, count: int) -> None:
+        with HubInMemory(max_unstored=2) as hub:
+            alice, bob = hub.join("alice", "lobby"), hub.join("bob", "lobby")
+            hub.thread_seconds = 1.0
+            alice.do(*[Say(number, "lobby", str(number)) for number in range(1, count + 1)])
+            hub.memory.advance(0.5)
+            assert bob.texts() == []
+            hub.memory.advance(10.0)
+            assert bob.texts() == [str(number) for number in range(1, count + 1)]
+            assert [number for number, _ in alice.accepted()] == [*range(1, count + 1)]
+            hub.thread_seconds = 0.0
+
+    def test_who_goes_meanwhile(self) -> None:
+        with HubInMemory(messages_per_second=1.0, messages_at_once=2) as hub:
+            alice, bob = hub.join("alice", "lobby"), hub.join("bob", "lobby")
+            for number in range(1, 4):
+                alice.say(number, str(number))
+            alice.hang_up()
+            hub.memory.advance(10.0)
+            assert bob.texts() == ["1"]
 
 
 class TestPresence:
