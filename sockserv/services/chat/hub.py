@@ -110,14 +110,8 @@ class Hub:
         next_number, received, newest, unread = known
         first = received if device.takes_mail else newest
         device.cursor = first if after is None else after
-        member = self.members.join(device, now=self._wall())
-        member.received = max(member.received, received)
         start = newest if after is None else after
-        try:
-            new = [key for key in keys if self.members.enter_room(device, key, after=start)]
-        except ChatError:
-            self.members.leave(device, now=self._wall())
-            raise
+        new = self._be_there(device, keys, after=start, received=received)
         device.notify(
             Joined(
                 name,
@@ -132,6 +126,26 @@ class Hub:
         )
         for key in new:
             self._tell(key, Entered(key, name), but=device)
+
+    def _be_there(
+        self, device: Device, rooms: Iterable[str], *, after: int, received: int
+    ) -> list[str]:
+        """Have a device be there, and in rooms; gives those in which its member is only now. Raises `ChatError`."""
+        name = device.identity.name
+        before = self.members.rooms_of(name, device.name)
+        try:
+            member = self.members.join(device, now=self._wall())
+            member.received = max(member.received, received)
+            new = [key for key in rooms if self.members.enter_room(device, key, after=after)]
+        except ChatError:
+            self.members.leave(device, now=self._wall())
+            raise
+        finally:
+            # Of the device whose place this one takes nobody hears that it has left.
+            for key in before:
+                if name not in self.members.names_in(key):
+                    self._tell(key, Left(key, name))
+        return [key for key in new if key not in before]
 
     def _look_up(
         self, name: str, device: str, keys: Iterable[str]

@@ -168,6 +168,12 @@ class Members:
         """The rooms with somebody in them."""
         return self._rooms
 
+    def rooms_of(self, name: str, device: str) -> frozenset[str]:
+        """The rooms that a device of a member is in; none if it is not there."""
+        member = self._members.get(name)
+        found = None if member is None else member.devices.get(device)
+        return frozenset() if found is None else frozenset(found.rooms)
+
     def devices_in(self, room: str) -> Iterable[Device]:
         """The devices in a room."""
         return tuple(self._rooms.get(room, ()))

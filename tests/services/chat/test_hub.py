@@ -332,6 +332,24 @@ class TestSlowDevices:
             assert hub.hub.members.is_there("alice")
 
 
+class TestAnotherInThePlaceOfADevice:
+    def test_in_fewer_rooms(self, hub: HubInMemory) -> None:
+        alice = hub.join("alice", "lobby", "ops", "den")
+        hub.join("bob", "den", device="desk")
+        hub.join("bob", "lobby", "ops", "den")
+        alice.take()
+        hub.join("bob", "lobby", "pub")
+        assert alice.take() == [Left("ops", "bob")]
+
+    def test_that_is_refused(self) -> None:
+        with HubInMemory(max_rooms_of_device=1) as hub:
+            alice, _ = hub.join("alice", "lobby"), hub.join("bob", "lobby")
+            alice.take()
+            again = hub.start_joining("bob", "lobby", "ops")
+            assert isinstance(failure(hub, again), TooManyRooms)
+            assert alice.take() == [Left("lobby", "bob")]
+
+
 class TestCommandsThatWait:
     """What a device says after one of them waits, too."""
 

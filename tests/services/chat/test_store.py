@@ -248,6 +248,20 @@ class TestTrimming:
         assert (lost.id, members) == (2, ("bob",))
         assert store.since("bob", [], after=0, count=10) == []
 
+    def test_how_far_somebody_was_with_what_is_removed(self, store: ChatStore) -> None:
+        store.add([mail(1), mail(2), said(3), mail(4)])
+        store.mark_received([("alice", 1), ("bob", 2), ("guest", 3)])
+        store.mark_read("alice", LOBBY, 1)
+        store.mark_read("bob", LOBBY, 2)
+        while store.trim(before=0.0, keep=3)[0]:
+            pass
+        assert (store.received("alice"), store.received("bob")) == (0, 2)
+        assert ids(store.since("alice", [], after=store.received("alice"), count=10)) == [2, 4]
+        assert (store.unread("carol", LOBBY), store.unread("bob", LOBBY)) == (1, 1)
+        while store.trim(before=100.0, keep=0)[0]:
+            pass
+        assert (store.received("bob"), store.received("guest")) == (0, 0)
+
     def test_nothing_there(self, store: ChatStore) -> None:
         assert store.trim(before=100.0, keep=0) == (0, [])
 
