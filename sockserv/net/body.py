@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from twisted.internet.defer import Deferred
 
 from sockserv.errors import BodyTooLarge
+from sockserv.wire.framing import Piece
 
 if TYPE_CHECKING:
     from sockserv.net.running import RunningCall
@@ -35,8 +36,8 @@ class Body:
     """How much of it was consumed."""
 
     # Nearly all bodies are one piece and complete with it; only the others get more.
-    _first: bytes | None = None
-    _pieces: deque[tuple[int, bytes | bytearray]] | None = None
+    _first: Piece | None = None
+    _pieces: deque[tuple[int, Piece | bytearray]] | None = None
     # The last piece of a stream, if more can be joined to it.
     _tails: dict[int, bytearray] | None = None
     _is_ended = False
@@ -55,18 +56,23 @@ class Body:
         taken = self._pop() or await self._take()
         if taken is None:
             raise StopAsyncIteration
-        return taken[1]
+        return bytes(taken[1])
 
     async def take(self) -> tuple[int, bytes] | None:
         """The next piece with the number of its stream; None at the end."""
+        taken = self._pop() or await self._take()
+        return None if taken is None else (taken[0], bytes(taken[1]))
+
+    async def take_view(self) -> tuple[int, Piece] | None:
+        """The same as `take`, but a large piece may be a view of what has come, of which nothing is copied."""
         return self._pop() or await self._take()
 
-    async def take_all(self) -> list[tuple[int, bytes]] | None:
-        """All pieces that have come by now, at least one, each as `take` gives it; None at the end.
+    async def take_all(self) -> list[tuple[int, Piece]] | None:
+        """All pieces that have come by now, at least one, each as `take_view` gives it; None at the end.
 
         Credit is given for all of them at once: for who takes them to a thread, while more come.
         """
-        taken = await self.take()
+        taken = await self.take_view()
         if taken is None:
             return None
         pieces = [taken]
@@ -104,7 +110,7 @@ class Body:
         """
         taken = self._pop()
         if taken is not None:
-            return taken[1]
+            return bytes(taken[1])
         if self._failure is not None:
             raise self._failure
         return None
@@ -130,9 +136,9 @@ class Body:
         """
         self._sink = sink
 
-    def _pop(self) -> tuple[int, bytes] | None:
+    def _pop(self) -> tuple[int, Piece] | None:
         """The first piece that waits here, if one does."""
-        piece: bytes | bytearray | None
+        piece: Piece | bytearray | None
         piece = self._first
         stream = 0
         if piece is not None:
@@ -144,9 +150,9 @@ class Body:
         else:
             return None
         self._consume(len(piece))
-        return stream, bytes(piece)
+        return stream, bytes(piece) if isinstance(piece, bytearray) else piece
 
-    async def _take(self) -> tuple[int, bytes] | None:
+    async def _take(self) -> tuple[int, Piece] | None:
         """The next piece that comes."""
         while True:
             if self._failure is not None:
@@ -172,13 +178,13 @@ class Body:
 
     # For the connection
 
-    def feed(self, stream: int, piece: bytes) -> None:
+    def feed(self, stream: int, piece: Piece) -> None:
         """Add a piece; `wake` has to follow."""
         sink = self._sink
         if sink is not None:
             if sink is not _forget:
                 self._consume(len(piece))
-            sink(stream, piece)
+            sink(stream, bytes(piece))
             return
         pieces = self._pieces
         if pieces is None:
@@ -197,7 +203,7 @@ class Body:
         pieces.append((stream, piece))
 
     def _add_small(
-        self, pieces: deque[tuple[int, bytes | bytearray]], stream: int, piece: bytes
+        self, pieces: deque[tuple[int, Piece | bytearray]], stream: int, piece: Piece
     ) -> None:
         if self._tails is None:
             self._tails = {}

@@ -46,7 +46,7 @@ _PROBE_STEP_BYTES: Final = 128 * 1024
 """The system reads files ahead in steps of so much or more."""
 
 _MANY_BUFFERS: Final = 64
-_MAX_SCRATCH_BYTES: Final = 1024 * 1024
+_MAX_SCRATCH_BYTES: Final = 2 * 1024 * 1024
 _NO_WAIT: Final[int | None] = getattr(os, "RWF_NOWAIT", None)
 _FILE_SYSTEMS_IN_MEMORY: Final = frozenset({"tmpfs", "ramfs"})
 

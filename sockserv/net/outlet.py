@@ -31,7 +31,7 @@ from sockserv.wire.outbox import TURN_BYTES, Buffer
 __all__ = ["Outlet", "OutletSource", "SocketOutlet", "TransportOutlet", "outlet_for", "pump"]
 
 _JOIN_BELOW_BYTES = 32 * 1024
-_FAST_RECEIVE_BYTES = 256 * 1024
+_FAST_RECEIVE_BYTES = 512 * 1024
 """How much a socket is asked for while it gives as much as it is asked for."""
 
 _RECEIVE_BYTES = 120 * 1024

@@ -20,7 +20,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractContextManager
 from enum import Enum
-from typing import Any, Final, Protocol, TypeVar
+from typing import Any, Final, Protocol, TypeAlias, TypeVar
 
 import attrs
 import msgspec
@@ -50,6 +50,10 @@ class Audit(Enum):
     """That a call begins, and how it has ended. Each is on the disk before things go on."""
 
 
+Piece: TypeAlias = bytes | memoryview
+"""What comes of a body at once."""
+
+
 class Body(Protocol):
     """The bytes of a request, as they come: an asynchronous iterator of `bytes`, never empty ones.
 
@@ -67,7 +71,10 @@ class Body(Protocol):
     async def take(self) -> tuple[int, bytes] | None:
         """The next piece with the number of its stream; None at the end."""
 
-    async def take_all(self) -> list[tuple[int, bytes]] | None:
+    async def take_view(self) -> tuple[int, Piece] | None:
+        """The same, but a large piece may be a view of what has come, of which nothing is copied."""
+
+    async def take_all(self) -> list[tuple[int, Piece]] | None:
         """All pieces that have come by now, at least one; None at the end. For who takes them to a thread."""
 
     def listen(self, on_news: Callable[[], None]) -> None:

@@ -13,6 +13,7 @@ from typing import Any, TypeAlias
 from msgspec import Struct
 
 from sockserv.wire.calls import CallState
+from sockserv.wire.framing import Piece
 from sockserv.wire.messages import Error, Goodbye, Hello, Reply
 
 __all__ = [
@@ -38,7 +39,7 @@ class BodyReceived(Struct, frozen=True):
 
     call: Any
     stream: int
-    body: bytes
+    body: Piece
     end: bool
 
 
@@ -47,7 +48,7 @@ class CallReplied(Struct, frozen=True):
 
     call: Any
     reply: Reply
-    body: bytes
+    body: Piece
 
 
 class CallFailed(Struct, frozen=True):

@@ -9,6 +9,7 @@ Invariants:
 2. At most one prefix and one header are held, whatever the peer sends.
 3. The cost of a delivery is proportional to its size, however the stream is cut into deliveries.
 4. Any bytes give parts or a `ProtocolError`, and nothing else.
+5. Who keeps a part of a delivery keeps no more than twice as many bytes in memory.
 """
 
 from __future__ import annotations
@@ -17,14 +18,20 @@ import struct
 from collections.abc import Callable, Iterator
 from functools import lru_cache
 from operator import attrgetter
-from typing import Any, Generic, TypeVar
+from typing import Any, Final, Generic, TypeAlias, TypeVar
 
 import attrs
 import msgspec
 
 from sockserv.errors import GoodbyeCode, ProtocolError
 
-__all__ = ["FIRST_BYTES_OF_TLS", "U32_BIG_ENDIAN", "FramePart", "FrameReader", "Prefix"]
+__all__ = ["FIRST_BYTES_OF_TLS", "U32_BIG_ENDIAN", "FramePart", "FrameReader", "Piece", "Prefix"]
+
+Piece: TypeAlias = bytes | memoryview
+"""Bytes of a body: a view, where a copy would cost more than it is worth."""
+
+_LEAST_VIEW_BYTES: Final = 64 * 1024
+"""What is smaller is copied."""
 
 H = TypeVar("H")
 T = TypeVar("T")
@@ -132,16 +139,16 @@ class FrameReader(Generic[H]):
 
         Raises `ProtocolError` in place of the first part that cannot be.
         """
-        parts: Iterator[FramePart[H]] = self.feed_to(FramePart, data)
+        parts: Iterator[FramePart[H]] = self.feed_to(_part_of, data)
         return parts
 
     def feed_to(
-        self, accept: Callable[[H | None, bytes, int], T | None], data: bytes
+        self, accept: Callable[[H | None, Piece, int], T | None], data: bytes
     ) -> Iterator[T]:
         """Take one delivery; yields what `accept` makes of its parts, and is not None.
 
-        `accept` is given what a `FramePart` would hold: the header, the bytes of the body, and how
-        many of them are still to come. Raises what it raises, and `ProtocolError` like `feed`.
+        `accept` is given what a `FramePart` would hold: the header, the bytes of the body, which may be a view of the
+        delivery, and how many of them are still to come. Raises what it raises, and `ProtocolError` like `feed`.
         """
         end = len(data)
         offset = 0
@@ -151,7 +158,7 @@ class FrameReader(Generic[H]):
             if begun is None:
                 return
             header, start, offset = begun
-            part = accept(header, data[start:offset], self._body_left)
+            part = accept(header, _cut(data, start, offset), self._body_left)
             if part is not None:
                 yield part
 
@@ -179,7 +186,9 @@ class FrameReader(Generic[H]):
             stop += size
             if stop > end:
                 self._body_left = stop - end
-            part = accept(header, data[offset:stop], self._body_left)
+            # Most are small, and a call would cost as much as the copy.
+            body = data[offset:stop] if size < _LEAST_VIEW_BYTES else _cut(data, offset, stop)
+            part = accept(header, body, self._body_left)
             offset = stop
             if part is not None:
                 yield part
@@ -242,3 +251,15 @@ class FrameReader(Generic[H]):
             GoodbyeCode.BAD_FRAME,
             f"a header is said to have {length} bytes: 1 to {self.max_header_bytes} are accepted",
         )
+
+
+def _cut(data: bytes, start: int, stop: int) -> Piece:
+    """A part of a delivery: as a view, if it is large and the greater part."""
+    size = min(stop, len(data)) - start
+    if size >= _LEAST_VIEW_BYTES and 2 * size >= len(data) > size:
+        return memoryview(data)[start:stop]
+    return data[start:stop]
+
+
+def _part_of(header: H | None, body: Piece, remaining: int) -> FramePart[H]:
+    return FramePart(header, bytes(body), remaining)

@@ -34,7 +34,7 @@ Buffer: TypeAlias = bytes | memoryview | FileSpan
 
 _SMALL_BODY_BYTES = 4 * 1024
 _LITTLE_WAITING_BYTES = 64 * 1024
-_FRAMES_TO_A_SPAN = 8
+_FRAMES_TO_A_SPAN = 16
 """How many times as large a frame of a file is: each costs some calls of the system."""
 TURN_BYTES: Final = 256 * 1024
 """About how many bytes go out in one go, before others have their turn."""

@@ -30,7 +30,7 @@ from sockserv.wire.events import (
     HelloReceived,
     PongReceived,
 )
-from sockserv.wire.framing import FrameReader
+from sockserv.wire.framing import FrameReader, Piece
 from sockserv.wire.messages import (
     LOGIN_PREFIX,
     MAX_INTEGER,
@@ -153,7 +153,7 @@ class Receiver:
         self.phase = Phase.CLOSED
         return not was_closed
 
-    def _accept(self, message: Message | None, body: bytes, remaining: int) -> Event | None:
+    def _accept(self, message: Message | None, body: Piece, remaining: int) -> Event | None:
         """What a part of a frame means: the event, if it makes one."""
         if message is None:
             return self._more_body(body, remaining)
@@ -163,6 +163,8 @@ class Receiver:
             self._check_early(message)
         if message.__class__ is not Open:
             return _RECEIVERS[message.__class__](self, message, body, remaining)
+        if not isinstance(body, bytes):
+            body = bytes(body)
         calls = self.calls
         call = calls.new_incoming(message, body, remaining, self.peer_limits.window_bytes)
         if remaining:
@@ -207,7 +209,7 @@ class Receiver:
         elif message.size or not message.end:
             raise ProtocolError(GoodbyeCode.LOGIN_REQUIRED, "a login came with a body")
 
-    def _receive_hello(self, hello: Hello, body: bytes, remaining: int) -> Event:
+    def _receive_hello(self, hello: Hello, body: Piece, remaining: int) -> Event:
         if self.phase is not Phase.AWAITING_HELLO:
             raise ProtocolError(GoodbyeCode.UNEXPECTED_MESSAGE, "a second hello came")
         if hello.version != PROTOCOL_VERSION:
@@ -239,14 +241,14 @@ class Receiver:
         call.is_ended = True
         self._outbox.put_control(self._error_message(call, error))
 
-    def _receive_data(self, data: Data, body: bytes, remaining: int) -> Event | None:
+    def _receive_data(self, data: Data, body: Piece, remaining: int) -> Event | None:
         return self._begin_body(self.calls.find(data.call), data, body, remaining)
 
-    def _receive_reply(self, reply: Reply, body: bytes, remaining: int) -> Event | None:
+    def _receive_reply(self, reply: Reply, body: Piece, remaining: int) -> Event | None:
         return self._begin_body(self._find_answered(reply), reply, body, remaining)
 
     def _begin_body(
-        self, call: CallState | None, message: Data | Reply, body: bytes, remaining: int
+        self, call: CallState | None, message: Data | Reply, body: Piece, remaining: int
     ) -> Event | None:
         if remaining:
             self._current = call
@@ -257,7 +259,7 @@ class Receiver:
             self.calls.take_credit(call, message.size)
         return self._body_event(call, message, body, remaining)
 
-    def _more_body(self, body: bytes, remaining: int) -> Event | None:
+    def _more_body(self, body: Piece, remaining: int) -> Event | None:
         call = self._current
         message = self._current_message
         if not remaining:
@@ -267,7 +269,7 @@ class Receiver:
         return self._body_event(call, message, body, remaining)
 
     def _body_event(
-        self, call: CallState, message: Open | Data | Reply, body: bytes, remaining: int
+        self, call: CallState, message: Open | Data | Reply, body: Piece, remaining: int
     ) -> Event | None:
         """The event for a piece of a body: what the message says takes effect with its last byte."""
         stream = message.stream if isinstance(message, Data) else 0
@@ -280,14 +282,14 @@ class Receiver:
             call.is_receiving = False
         return BodyReceived(call, stream, body, message.end)
 
-    def _receive_error(self, error: Error, body: bytes, remaining: int) -> Event | None:
+    def _receive_error(self, error: Error, body: Piece, remaining: int) -> Event | None:
         call = self._find_answered(error)
         if call is None:
             return None
         self._end(call)
         return CallFailed(call, error)
 
-    def _receive_cancel(self, cancel: Cancel, body: bytes, remaining: int) -> Event | None:
+    def _receive_cancel(self, cancel: Cancel, body: Piece, remaining: int) -> Event | None:
         if self.calls.is_ours(cancel.call):
             raise ProtocolError(
                 GoodbyeCode.UNEXPECTED_MESSAGE,
@@ -310,7 +312,7 @@ class Receiver:
                 return None
         return CallCancelled(call)
 
-    def _receive_window(self, window: Window, body: bytes, remaining: int) -> Event | None:
+    def _receive_window(self, window: Window, body: Piece, remaining: int) -> Event | None:
         call = self.calls.find(window.call)
         if call is not None:
             if call.send_credit + window.bytes > MAX_INTEGER:
@@ -320,14 +322,14 @@ class Receiver:
             self._outbox.add_credit(call, window.bytes)
         return None
 
-    def _receive_ping(self, ping: Ping, body: bytes, remaining: int) -> Event | None:
+    def _receive_ping(self, ping: Ping, body: Piece, remaining: int) -> Event | None:
         self._outbox.put_control(Pong(ping.token))
         return None
 
-    def _receive_pong(self, pong: Pong, body: bytes, remaining: int) -> Event:
+    def _receive_pong(self, pong: Pong, body: Piece, remaining: int) -> Event:
         return PongReceived(pong.token)
 
-    def _receive_goodbye(self, goodbye: Goodbye, body: bytes, remaining: int) -> Event:
+    def _receive_goodbye(self, goodbye: Goodbye, body: Piece, remaining: int) -> Event:
         if not goodbye.is_graceful:
             self.phase = Phase.CLOSED
         # Who says goodbye opens no more calls.
@@ -369,7 +371,7 @@ class Receiver:
         return message
 
 
-_RECEIVERS: Mapping[type, Callable[[Receiver, Any, bytes, int], Event | None]] = {
+_RECEIVERS: Mapping[type, Callable[[Receiver, Any, Piece, int], Event | None]] = {
     Hello: Receiver._receive_hello,
     Data: Receiver._receive_data,
     Reply: Receiver._receive_reply,

@@ -94,3 +94,22 @@ def test_the_order_within_a_stream_is_always_kept(seed: int) -> None:
             body.feed(*sent[-1])
     body.end()
     assert by_stream(taken + take_all(body)) == by_stream(sent)
+
+
+def test_a_view_is_given_to_nobody_who_has_not_asked_for_it() -> None:
+    view = memoryview(b"much of what has come " * 300)
+    body = make_body()
+    body.feed(0, view)
+    body.feed(1, view)
+    body.feed(0, view)
+    body.feed(0, view)
+    body.listen(lambda: None)
+    assert now(body.take_view())[1] is view
+    taken = [now(body.take())[1], now(body.__anext__()), body.next_piece()]
+    assert taken == [bytes(view)] * 3
+    assert [type(piece) for piece in taken] == [bytes] * 3
+    poured: list[tuple[int, bytes]] = []
+    body.pour(lambda stream, piece: poured.append((stream, piece)))
+    body.feed(3, view)
+    assert poured == [(3, bytes(view))]
+    assert isinstance(poured[0][1], bytes)

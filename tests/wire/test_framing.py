@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 
 from sockserv.errors import ProtocolError
 from sockserv.testing.strategies import frames, pieces
-from sockserv.wire.framing import FrameReader, Prefix
+from sockserv.wire.framing import FrameReader, Piece, Prefix
 from sockserv.wire.messages import Message, decode_header, encode_header, pack_length
 
 
@@ -195,3 +195,50 @@ def test_nothing_delivered() -> None:
 def test_a_prefix(layout: str, length: int, packed: bytes) -> None:
     prefix = Prefix(layout)
     assert (prefix.width, prefix.pack(length)) == (len(packed), packed)
+
+
+VIEWED = 64 * 1024
+
+
+def bodies(*deliveries: bytes) -> list[Piece]:
+    """What a reader gives for the bodies of deliveries, one after the other."""
+    reader = make_reader()
+    found: list[Piece] = []
+
+    def accept(header: Header | None, body: Piece, remaining: int) -> None:
+        found.append(body)
+
+    for delivery in deliveries:
+        assert [*reader.feed_to(accept, delivery)] == []
+    return found
+
+
+@pytest.mark.parametrize("size", [1, VIEWED - 1, VIEWED, VIEWED + 1, 3 * VIEWED])
+@pytest.mark.parametrize("others", [0, VIEWED // 2, VIEWED, 2 * VIEWED])
+def test_only_what_is_large_and_most_of_a_delivery_is_a_view_of_it(size: int, others: int) -> None:
+    stream = frame(b"a" * size) + frame(b"b" * others)
+    first, second = bodies(stream)
+    assert (first, second) == (b"a" * size, b"b" * others)
+    for body in (first, second):
+        is_view = len(body) >= VIEWED and 2 * len(body) >= len(stream)
+        assert isinstance(body, memoryview) == is_view
+
+
+def test_a_delivery_that_is_all_of_a_body_is_handed_on_itself() -> None:
+    stream = frame(bytes(3 * VIEWED))
+    rest = stream[-2 * VIEWED :]
+    _, last = bodies(stream[: -2 * VIEWED], rest)
+    assert last is rest
+
+
+@pytest.mark.parametrize("cut", [VIEWED - 1, VIEWED, 2 * VIEWED, 4 * VIEWED])
+def test_the_rest_of_a_body_is_a_view_by_the_same_rule(cut: int) -> None:
+    stream = frame(bytes(5 * VIEWED)) + frame(b"next")
+    _, rest, last = bodies(stream[:-cut], stream[-cut:])
+    assert isinstance(rest, memoryview) == (cut > VIEWED)
+    assert last == b"next"
+
+
+def test_parts_that_are_asked_for_one_by_one_are_bytes() -> None:
+    stream = frame(bytes(VIEWED))
+    assert [type(part.body) for part in make_reader().feed(stream)] == [bytes]

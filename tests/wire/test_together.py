@@ -12,6 +12,7 @@ from sockserv.limits import Limits
 from sockserv.wire import events
 from sockserv.wire.calls import CallState
 from sockserv.wire.connection import Connection, Role
+from sockserv.wire.framing import Piece
 from sockserv.wire.messages import encode_value
 from tests.wire.sides import in_one_piece
 
@@ -105,9 +106,9 @@ class Talker:
             case _:
                 pass
 
-    def _note_received(self, call: CallState, body: bytes, *, end: bool) -> None:
+    def _note_received(self, call: CallState, body: Piece, *, end: bool) -> None:
         number = call.number
-        self.received[number] = self.received.get(number, b"") + body
+        self.received[number] = self.received.get(number, b"") + bytes(body)
         self.unconsumed[number] = self.unconsumed.get(number, 0) + len(body)
         if end:
             self.is_whole.add(number)

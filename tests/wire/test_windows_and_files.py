@@ -79,8 +79,8 @@ class TestSpans:
         connection._outbox.limit_frames(100, 10_000)
         connection.send(call, FileSpan("a file", 7, 5000))
         spans = [part for part in connection.data_to_send() if isinstance(part, FileSpan)]
-        assert {len(span) for span in spans[:-1]} == {800}
-        assert [span.offset for span in spans] == list(range(7, 5007, 800))
+        assert {len(span) for span in spans[:-1]} == {1600}
+        assert [span.offset for span in spans] == list(range(7, 5007, 1600))
         assert sum(map(len, spans)) == 5000
 
     def test_they_are_no_larger_than_the_peer_takes(self) -> None:

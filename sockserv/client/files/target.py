@@ -202,7 +202,7 @@ class Target:
             self._offset = 0
             self._hasher = new_hasher()
 
-    def write(self, pieces: Sequence[bytes]) -> int:
+    def write(self, pieces: Sequence[bytes | memoryview]) -> int:
         """Write the next pieces; gives how much there is now."""
         with self._lock, naming(self.place.path):
             for piece in pieces:

@@ -10,7 +10,7 @@ from twisted.internet.defer import Deferred
 
 from sockserv.errors import InvalidArgument
 from sockserv.files.facts import Stored
-from sockserv.services.api import Call
+from sockserv.services.api import Call, Piece
 from sockserv.services.files.download import SMALL_BYTES
 from sockserv.services.files.pace import Pace
 from sockserv.services.files.steps import Steps
@@ -105,7 +105,7 @@ class _Content:
         self._body = call.body
         self._upload = upload
         self._trailer = b""
-        self.pieces: list[bytes] = []
+        self.pieces: list[Piece] = []
         self.size = 0
         self._is_open = True
 
@@ -121,7 +121,7 @@ class _Content:
         Raises `InvalidArgument` for what is neither content nor a trailer.
         """
         while self.size < enough_bytes and len(self.pieces) < _BATCH_PIECES:
-            taken: Any = await self._body.take()
+            taken: Any = await self._body.take_view()
             if taken is None:
                 self._is_open = False
                 self._end()
@@ -134,12 +134,12 @@ class _Content:
                 self._add_to_trailer(stream, piece)
         return bool(self.pieces)
 
-    def give(self) -> list[bytes]:
+    def give(self) -> list[Piece]:
         """The pieces, which are somebody else's from now on."""
         pieces, self.pieces, self.size = self.pieces, [], 0
         return pieces
 
-    def _add_to_trailer(self, stream: int, piece: bytes) -> None:
+    def _add_to_trailer(self, stream: int, piece: Piece) -> None:
         self._trailer += piece
         if stream != _TRAILER_STREAM:
             raise InvalidArgument(f"stream {stream} has no meaning in an upload")

@@ -17,7 +17,7 @@ import attrs
 from twisted.internet.defer import Deferred
 
 from sockserv.files.facts import Stored
-from sockserv.services.api import Call
+from sockserv.services.api import Call, Piece
 from sockserv.services.files.parents import Parents
 from sockserv.services.files.upload import Upload, Wants
 from sockserv.services.threads import InThread
@@ -34,7 +34,7 @@ class _Job:
 
     call: Call[Any]
     upload: Upload
-    pieces: Sequence[bytes]
+    pieces: Sequence[Piece]
     is_given_up: bool = False
     outcome: Stored | BaseException | None = None
     done: Deferred[Stored] = attrs.field(init=False)
@@ -54,7 +54,7 @@ class Storing:
         self._waiting: deque[_Job] = deque()
         self._is_running = False
 
-    def store(self, call: Call[Any], upload: Upload, pieces: Sequence[bytes]) -> Deferred[Stored]:
+    def store(self, call: Call[Any], upload: Upload, pieces: Sequence[Piece]) -> Deferred[Stored]:
         """Store an upload, with all of its content; fails with what its steps raise.
 
         One that is cancelled is stored all the same if that has begun.
@@ -119,7 +119,7 @@ def _store(jobs: Sequence[_Job]) -> None:
             running = [each for each in running if _go_on(*each, ())]
 
 
-_StepsOfUpload = Generator[Wants, Sequence[bytes], Stored]
+_StepsOfUpload = Generator[Wants, Sequence[Piece], Stored]
 
 
 def _write(job: _Job, steps: _StepsOfUpload) -> bool:
@@ -127,7 +127,7 @@ def _write(job: _Job, steps: _StepsOfUpload) -> bool:
     return (not job.pieces or _go_on(job, steps, job.pieces)) and _go_on(job, steps, ())
 
 
-def _go_on(job: _Job, steps: _StepsOfUpload, value: Sequence[bytes] | None) -> bool:
+def _go_on(job: _Job, steps: _StepsOfUpload, value: Sequence[Piece] | None) -> bool:
     """Do the next step that wants content, or others; gives whether there are more."""
     try:
         while steps.send(value) is Wants.A_TURN:  # type: ignore[arg-type]  # None begins it

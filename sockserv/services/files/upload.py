@@ -21,6 +21,7 @@ from sockserv.files.errors import Changed, DigestMismatch, NoSpace, NotFound
 from sockserv.files.facts import Kept, Stored
 from sockserv.files.jail import explained
 from sockserv.files.status import etag_of
+from sockserv.services.api import Piece
 from sockserv.services.files.cache import DigestCache
 from sockserv.services.files.download import SMALL_BYTES, digesting
 from sockserv.services.files.folders import Folder
@@ -68,7 +69,7 @@ class Upload:
     position: int = 0
     """Up to where there is content."""
 
-    def steps(self, parents: Parents) -> Generator[Wants, Sequence[bytes], Stored]:
+    def steps(self, parents: Parents) -> Generator[Wants, Sequence[Piece], Stored]:
         """The steps, as `Wants` says; blocks. Closing the generator before its end keeps what can be resumed.
 
         Raises `FilesError`, and `InvalidArgument` when more or less content comes than was said.
@@ -141,7 +142,7 @@ class Upload:
 
     def _open(
         self, parent: int, replaced: os.stat_result | None
-    ) -> Generator[Wants, Sequence[bytes], tuple[int, Hasher]]:
+    ) -> Generator[Wants, Sequence[Piece], tuple[int, Hasher]]:
         """A descriptor of the partial, and a hasher that has seen what is in it."""
         hasher = new_hasher()
         offset = self.args.offset
@@ -170,7 +171,7 @@ class Upload:
 
     def _receive(
         self, file: int, hasher: Hasher, room: Reservation
-    ) -> Generator[Wants, Sequence[bytes], None]:
+    ) -> Generator[Wants, Sequence[Piece], None]:
         size = self.args.size
         while pieces := (yield Wants.CONTENT):
             end = self.position + sum(map(len, pieces))
@@ -215,7 +216,7 @@ class Upload:
 
     def _publish(
         self, file: int, above: Parent, name: str
-    ) -> Generator[Wants, Sequence[bytes], os.stat_result]:
+    ) -> Generator[Wants, Sequence[Piece], os.stat_result]:
         """Have the file on the disk, then under its name, then that on the disk; gives what the system says of it."""
         yield Wants.OTHERS
         os.fsync(file)
@@ -231,7 +232,7 @@ class Upload:
         with suppress(OSError):  # the first error is the one to hear of; it will expire
             os.unlink(self.partial, dir_fd=parent)
 
-    def alone(self) -> Generator[Wants, Sequence[bytes], Stored]:
+    def alone(self) -> Generator[Wants, Sequence[Piece], Stored]:
         """The same steps, without waiting for others."""
         with Parents() as parents:
             steps = self.steps(parents)
@@ -277,7 +278,7 @@ def _begin_writing(file: int) -> None:
             os.posix_fadvise(file, 0, 0, os.POSIX_FADV_DONTNEED)
 
 
-def _write(file: int, pieces: Sequence[bytes], position: int) -> None:
+def _write(file: int, pieces: Sequence[Piece], position: int) -> None:
     """Write all of the pieces, however many the system takes at once."""
     if len(pieces) > _MAX_PIECES:
         pieces = [b"".join(pieces)]
