@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import os
+import signal
 import sys
 from collections.abc import Iterator
 from contextlib import suppress
@@ -52,6 +53,17 @@ def pytest_configure(config: pytest.Config) -> None:
     """Folders of tests are in memory, but for those of the integration tests: the others would only wait for a disk."""
     if not config.pluginmanager.hasplugin("twisted") and _is_good_for_folders(_MEMORY):
         os.environ.setdefault("PYTEST_DEBUG_TEMPROOT", str(_MEMORY))
+    _ignore_no_signals()
+
+
+def _ignore_no_signals() -> None:
+    """Who runs the tests in the background may ignore signals, and what the tests start would inherit that.
+
+    A handler does not outlive the start of another program, not even one that does nothing.
+    """
+    for number in (signal.SIGINT, signal.SIGQUIT, signal.SIGHUP, signal.SIGTERM):
+        if signal.getsignal(number) == signal.SIG_IGN:
+            signal.signal(number, lambda *_: None)
 
 
 def pytest_collection_finish() -> None:

@@ -37,16 +37,6 @@ _LONGEST_FILES = (
 )
 
 
-def pytest_configure() -> None:
-    """Whoever runs the tests in the background may ignore signals; what the tests start must not inherit that.
-
-    A handler, even one that does nothing, does not outlive the start of another program.
-    """
-    for number in (signal.SIGINT, signal.SIGQUIT, signal.SIGHUP, signal.SIGTERM):
-        if signal.getsignal(number) == signal.SIG_IGN:
-            signal.signal(number, lambda *_: None)
-
-
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Those that take longest come first: whoever began with one as the last would be waited for."""
 
