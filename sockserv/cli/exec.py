@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from typing import TYPE_CHECKING, Any
 
 import attrs
@@ -104,7 +105,8 @@ def command(
     if servers:
         if pty or keep or detach or job:
             raise click.UsageError("with --on there is no --pty, --keep, --detach and --job")
-        if app.options.server is not None:
+        # What the environment names is for when nothing else is named.
+        if app.options.server not in (None, os.environ.get("SOCKSERV_SERVER")):
             raise click.UsageError("--on names the servers: no --server besides")
         names = _names(servers)
         run_job(app, lambda session: _run_on_many(session, names, made))

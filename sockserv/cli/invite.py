@@ -216,9 +216,9 @@ def command(
 
 
 async def _invite(session: Session, request: _Request, line: _Line, *, qr: bool | None) -> None:
-    reached = _reached(session)
     client = await session.connect()
     try:
+        reached = _reached(session)
         invited = await _ask(session, client, request)
         url = _invitation(invited, reached, line)
         await _show(session, invited.name, url)

@@ -31,7 +31,7 @@ from sockserv.urls import ServerUrl
 if TYPE_CHECKING:
     from sockserv.client.profiles import Profiles
 
-__all__ = ["Runner", "check_server", "run_on_reactor"]
+__all__ = ["Runner", "checked_server", "run_on_reactor"]
 
 _CLEANUP_SECONDS: Final = 0.5
 """How long a command may take to end, once a signal has asked for it."""
@@ -44,7 +44,7 @@ def run_on_reactor(options: Options, work: Work) -> None:
     """Do `work` on the global reactor.
 
     Raises what the work raises, `EndedBySignal` when a signal has ended it, and `click.UsageError`
-    when there is no token where the options say, or what they name is no server.
+    when there is no token where the options say, or the work wants a server and what they name is none.
     """
     from twisted.internet import reactor as global_reactor
 
@@ -54,19 +54,19 @@ def run_on_reactor(options: Options, work: Work) -> None:
     reactor: Any = global_reactor
     token = options.token()
     profiles, terminal = Profiles.locate(), ProcessTerminal()
-    if options.server is not None:
-        check_server(options.server, profiles)
     connect_as_told = partial(
         connect, reactor, state=options.state, limits=_LIMITS, timeout_seconds=options.timeout
     )
     runner = Runner(reactor)
     # Somebody is asked once, however often a command that goes on for long has to connect again.
     password = cache(partial(_password, options, profiles, terminal))
+    # Nor does what the environment names concern a command that calls no server, or makes one known.
+    server = cache(partial(checked_server, options.server, profiles))
     session = Session(
         options=options,
         clock=reactor,
         now=perf_counter,
-        connect=lambda: connect_as_told(options.server, token=token, password=password()),
+        connect=lambda: connect_as_told(server(), token=token, password=password()),
         connect_to=lambda profile, password: connect_as_told(
             str(profile.url),
             token=profile.url.token,
@@ -88,10 +88,15 @@ def run_on_reactor(options: Options, work: Work) -> None:
     runner.run(_do(work, session))
 
 
-def check_server(server: str, profiles: Profiles) -> None:
-    """Raises `click.UsageError` for what is neither the URL of a server nor the name of one that is known."""
+def checked_server(server: str | None, profiles: Profiles) -> str | None:
+    """What names a server; None is the daemon of this account.
+
+    Raises `click.UsageError` for what is neither the URL of a server nor the name of one that is known.
+    """
     from sockserv.client.profiles import is_name
 
+    if server is None:
+        return None
     # A profile that cannot be read is no mistake of whoever typed its name.
     with suppress(ProfileError):
         try:
@@ -101,6 +106,7 @@ def check_server(server: str, profiles: Profiles) -> None:
                 ServerUrl.parse(server)
         except (UnknownServer, ConnectError) as error:
             raise click.UsageError(str(error)) from None
+    return server
 
 
 def _password(options: Options, profiles: Profiles, terminal: Terminal) -> str | None:

@@ -15,7 +15,7 @@ from sockserv.client import Client
 from sockserv.errors import ConnectError
 from sockserv.testing import Link, MemoryServer
 from sockserv.trust import Identity
-from tests.cli.fakes import Written, assert_hung_up
+from tests.cli.fakes import Written, assert_hung_up, invoke
 from tests.cli.running import Run
 from tests.client.execution.fake_exec import FakeExecution, exited
 
@@ -181,3 +181,13 @@ def test_what_is_no_server(run: Run) -> None:
     with pytest.raises(click.UsageError, match="is not the URL of a server"):
         run.status("exec", "--on", "lab1,http://x", "echo")
     assert run.service.commands == []
+
+
+def test_the_environment_names_a_server_for_other_commands() -> None:
+    command = ["exec", "--on", "lab1", "echo", "hi"]
+    environ = {"SOCKSERV_SERVER": "lab9"}
+    asked: list[str | None] = []
+    invoke(command, run=lambda options, work: asked.append(options.server), environ=environ)
+    assert asked == ["lab9"]
+    error = invoke(["--server", "lab2", *command], environ=environ).exception
+    assert isinstance(error, click.UsageError)

@@ -13,7 +13,7 @@ from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.task import Clock
 
 from sockserv.cli.exits import EndedBySignal
-from sockserv.cli.run import Runner, check_server
+from sockserv.cli.run import Runner, checked_server
 from sockserv.client.profiles import Profile, Profiles
 from sockserv.errors import ConnectError
 from sockserv.urls import ServerUrl
@@ -209,17 +209,20 @@ class TestServer:
 
     @pytest.mark.parametrize("server", ["lab1", "tcp://a:1", "sockserv://lab", "unix:///s"])
     def test_what_may_be_one(self, profiles: Profiles, server: str) -> None:
-        check_server(server, profiles)
+        assert checked_server(server, profiles) == server
+
+    def test_the_daemon_of_this_account(self, profiles: Profiles) -> None:
+        assert checked_server(None, profiles) is None
 
     @pytest.mark.parametrize("server", ["http://a:1", "lab2", "", "a b", "tcp://a"])
     def test_what_is_none_is_a_mistake_of_the_command_line(
         self, profiles: Profiles, server: str
     ) -> None:
         with pytest.raises(click.UsageError):
-            check_server(server, profiles)
+            checked_server(server, profiles)
 
     def test_a_broken_profile_is_for_the_command_to_complain_about(
         self, profiles: Profiles
     ) -> None:
         (profiles.path / "lab1.toml").chmod(0o644)
-        check_server("lab1", profiles)
+        assert checked_server("lab1", profiles) == "lab1"
