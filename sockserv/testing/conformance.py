@@ -68,13 +68,15 @@ class Example:
 class ServiceConformance:
     """The checks; subclass it, make your service, and give at least one example for each operation.
 
-    `open_to_all` names the operations that need no permission, on purpose. `patience_seconds` is how
-    much time passes on the clock for answers that come slowly, and for handlers that need some to end
-    after a cancellation. `clock` is what the calls of the next service go by that is made.
+    `open_to_all` names the operations that need no permission, on purpose, and `also_held` permissions that
+    operations look for besides their own. `patience_seconds` is how much time passes on the clock for answers
+    that come slowly, and for handlers that need some to end after a cancellation. `clock` is what the calls of the
+    next service go by that is made.
     """
 
     examples: ClassVar[Sequence[Example]] = ()
     open_to_all: ClassVar[Collection[str]] = ()
+    also_held: ClassVar[Collection[str]] = ()
     patience_seconds: ClassVar[float] = 10.0
     clock = Clock()
 
@@ -295,7 +297,8 @@ class _Run:
             for operation in self.service.operations().values()
             if operation.permission not in (None, without)
         }
-        identity = Identity("somebody", frozenset(filter(None, permissions)))
+        held = frozenset(filter(None, permissions)).union(checks.also_held)
+        identity = Identity("somebody", held)
         self._memory = MemoryServer([self.service], limits=_TIGHT, network=network)
         self._client: Client = self._memory.connect(identity, link=link, limits=_TIGHT)
 

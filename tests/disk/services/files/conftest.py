@@ -7,10 +7,11 @@ from pathlib import Path
 
 import pytest
 
+from sockserv.testing import OWNER
 from tests.disk.services.files.kit import FilesServer
 
 
 @pytest.fixture
 def files(tmp_path: Path) -> Iterator[FilesServer]:
-    with FilesServer(tmp_path / "files") as server:
+    with FilesServer(tmp_path / "files", identity_of={OWNER.name: OWNER}.get) as server:
         yield server

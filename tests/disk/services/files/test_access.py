@@ -38,6 +38,8 @@ CHANGING: Operations = {
 
 def test_every_operation_is_here(files: FilesServer) -> None:
     named = {f"files.{name}" for name in (*READING, *ADDING, *CHANGING)}
+    # Who may send files to whom is tried in test_offering.
+    named |= {"files.offer", "files.offered"}
     assert named == files.service.operations().keys()
     assert {operation.permission for operation in files.service.operations().values()} == {"files"}
 

@@ -8,7 +8,7 @@ import pytest
 
 from sockserv.services import Service
 from sockserv.services.files import Files
-from sockserv.testing import Example, ServiceConformance
+from sockserv.testing import OWNER, Example, ServiceConformance
 from sockserv.trust import FilesAccess, FilesGrant
 from tests.disk.services.files.kit import BIG, digest
 
@@ -16,6 +16,7 @@ SMALL = b"hello"
 
 
 class TestFiles(ServiceConformance):
+    also_held = ("chat",)
     examples = (
         Example(
             "files.put",
@@ -40,6 +41,13 @@ class TestFiles(ServiceConformance):
         Example("files.remove", {"path": "many", "recursive": True}),
         Example("files.digest", {"path": "big", "algorithm": "md5"}, repeats=False),
         Example("files.usage", repeats=False),
+        Example(
+            "files.offer",
+            {"to": OWNER.name, "name": "new", "size": len(BIG), "digest": digest(BIG)},
+            BIG,
+            repeats=False,
+        ),
+        Example("files.offered", {"to": OWNER.name, "name": "new", "upload": "x"}),
     )
 
     @pytest.fixture(autouse=True)
@@ -56,4 +64,4 @@ class TestFiles(ServiceConformance):
         for number in range(20):
             (root / "many" / str(number)).touch()
         grant = FilesGrant(".", FilesAccess.READ_WRITE)
-        return Files(root, grant_of=lambda identity: grant)
+        return Files(root, grant_of=lambda identity: grant, identity_of={OWNER.name: OWNER}.get)

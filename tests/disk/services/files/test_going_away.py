@@ -11,7 +11,7 @@ from twisted.internet.defer import CancelledError, Deferred
 from sockserv.client import Client
 from sockserv.errors import SockservError
 from sockserv.files.names import is_reserved
-from sockserv.testing import Link
+from sockserv.testing import OWNER, Link
 from tests.disk.services.files.kit import BIG, FilesServer, digest
 from tests.disk.services.files.test_get import open_files
 
@@ -35,6 +35,12 @@ OPERATIONS: dict[str, tuple[str, dict[str, Any], bytes]] = {
     "move": ("move", {"source": "a", "target": "new"}, b""),
     "remove": ("remove", {"path": "many", "recursive": True}, b""),
     "usage": ("usage", {}, b""),
+    "offer": (
+        "offer",
+        {"to": OWNER.name, "name": "new", "size": len(CONTENT), "digest": digest(CONTENT)},
+        CONTENT,
+    ),
+    "offered": ("offered", {"to": OWNER.name, "name": "new", "upload": "x"}, b""),
 }
 
 
