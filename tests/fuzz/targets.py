@@ -163,7 +163,7 @@ class _Driver:
             case _:
                 raise AssertionError(f"not an event: {event!r}")
 
-    def _count(self, call: CallState, body: bytes) -> None:
+    def _count(self, call: CallState, body: bytes | memoryview) -> None:
         received = self._received[call] = self._received.get(call, 0) + len(body)
         assert received <= WINDOW_BYTES + self._consumed.get(call, 0)
         assert call.receive_credit >= 0

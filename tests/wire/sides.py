@@ -208,7 +208,9 @@ def plain(**raws: Raw) -> dict[str, Any]:
     return {name: json.loads(bytes(raw)) for name, raw in raws.items() if bytes(raw)}
 
 
-def _body(call: CallState, data: bytes, stream: int = 0, *, end: bool = False) -> dict[str, Any]:
+def _body(
+    call: CallState, data: bytes | memoryview, stream: int = 0, *, end: bool = False
+) -> dict[str, Any]:
     return {
         "event": "body",
         "call": call.number,
