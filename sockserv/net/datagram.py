@@ -15,7 +15,7 @@ import socket
 from collections import Counter
 from collections.abc import Callable, Iterable
 from contextlib import suppress
-from heapq import heappop, heappush
+from heapq import heapify, heappop, heappush
 from itertools import count
 from random import Random, SystemRandom
 from typing import Any, Final
@@ -125,6 +125,8 @@ class DatagramSessions(DatagramProtocol):
         self._is_in_batch = False
         self._flush_call: IDelayedCall | None = None
         self._heap: list[tuple[float, int, Carrier]] = []
+        self._ended_entries = 0
+        """How many of them are of sessions that have ended."""
         self._sequence = count()
         self._timer: IDelayedCall | None = None
         self._timer_at = 0.0
@@ -236,17 +238,28 @@ class DatagramSessions(DatagramProtocol):
         if at is None:
             if self._carriers.get(carrier.session.session_id) is carrier:
                 del self._carriers[carrier.session.session_id]
+            self._forget_entries(carrier)
             return
         entries = carrier._entries
         if not entries or at < entries[-1]:
             entries.append(at)
             heappush(self._heap, (at, next(self._sequence), carrier))
 
+    def _forget_entries(self, carrier: Carrier) -> None:
+        """A session has ended: let it not stay until its time would have come, once half of all have."""
+        self._ended_entries += len(carrier._entries)
+        carrier._entries.clear()
+        if 2 * self._ended_entries > len(self._heap):
+            self._heap = [entry for entry in self._heap if entry[2].session.ended_by is None]
+            heapify(self._heap)
+            self._ended_entries = 0
+
     def _set_timer(self) -> None:
         """Have the timer go off at the first entry."""
         heap = self._heap
         while heap and heap[0][2].session.ended_by is not None:
             heappop(heap)
+            self._ended_entries -= 1
         if not heap or self.transport is None:
             self._stop_timer()
             return
@@ -276,6 +289,9 @@ class DatagramSessions(DatagramProtocol):
         self._is_in_batch = True
         while heap and heap[0][0] <= now:
             carrier = heappop(heap)[2]
+            if carrier.session.ended_by is not None:
+                self._ended_entries -= 1
+                continue
             carrier._entries.pop()
             self._dirty[carrier] = None
             at = carrier.session.next_timeout()
@@ -299,6 +315,7 @@ class DatagramSessions(DatagramProtocol):
         self._carriers.clear()
         self._dirty.clear()
         self._heap.clear()
+        self._ended_entries = 0
         self._stop_timer()
         if self._flush_call is not None:
             self._flush_call.cancel()

@@ -304,6 +304,31 @@ def test_entries_of_the_timer_do_not_pile_up() -> None:
     assert len(house.server._heap) <= 5
 
 
+def test_sessions_that_have_ended_do_not_stay_for_the_timer() -> None:
+    """Who joins and leaves again and again would fill the memory until their time would have come."""
+    house = House()
+    _, stays = house.join()
+    for _ in range(300):
+        carrier = house.server.open(Role.SERVER, SessionKeys.make(), house.events.extend)
+        house.network.advance(0.001)
+        carrier.close()
+        house.network.advance(0.001)
+    assert len(house.server._heap) <= 8
+    many = [
+        house.server.open(Role.SERVER, SessionKeys.make(), house.events.extend) for _ in range(300)
+    ]
+    house.network.advance(0.1)
+    for carrier in many:
+        carrier.close()
+    house.network.advance(0.1)
+    assert len(house.server._heap) <= 8
+    house.client_events.clear()
+    stays.send(0, b"still here")
+    house.network.advance(200.0)
+    assert MessageReceived(0, 1, b"still here") in house.client_events
+    assert stays.session.ended_by is None
+
+
 def test_a_process_that_stood_still_reads_before_it_gives_up() -> None:
     house = House()
     link = DatagramLink()
