@@ -12,7 +12,7 @@ from __future__ import annotations
 from collections.abc import Callable, Coroutine
 from typing import Any, Final, Protocol, TypeAlias
 
-import attrs
+import msgspec
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IReactorTime
 
@@ -30,8 +30,7 @@ _MAX_BYTES_ON_THE_WAY: Final = 1024 * 1024
 """With more, no message is sent to a device before it has acknowledged some."""
 
 
-@attrs.frozen
-class OnTheWay:
+class OnTheWay(msgspec.Struct, frozen=True):
     """A message that a device was sent, and has not acknowledged: its id, and whom to tell."""
 
     id: int
@@ -40,8 +39,8 @@ class OnTheWay:
     is_mail: bool
 
 
-@attrs.frozen
-class _Sent:
+# A Struct, as those of `messages` are: one is made for each message and device.
+class _Sent(msgspec.Struct, frozen=True):
     """What was given to the carrier: its `line`-th line, and how many bytes that has."""
 
     message: OnTheWay
