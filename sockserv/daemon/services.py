@@ -1,7 +1,7 @@
 """What a daemon serves: its services, made of its settings, and begun and ended together.
 
-Most of them are made when somebody first asks for them, with all the code that they need: a daemon starts in half the
-time, and stays smaller for as long as nobody runs commands, say. What a daemon is to notice at its start is noticed all
+Most of them are made when somebody first asks for them, and the code that they need is loaded after the start, which
+takes half the time so. What a daemon is to notice at its start is noticed all
 the same: mistakes in the file of the commands, jobs that were kept, and a UDP port that is taken.
 """
 
@@ -16,6 +16,7 @@ from twisted.internet.defer import Deferred, gatherResults, succeed
 from twisted.logger import Logger
 
 from sockserv.daemon.listening import open_udp
+from sockserv.daemon.loading import load_late_parts
 from sockserv.daemon.sweeping import FilesSweeper
 from sockserv.errors import StateError, Unavailable
 from sockserv.net.threads import OneThread, pool_of
@@ -106,10 +107,19 @@ class DaemonServices:
         ]
 
     def start(self) -> None:
-        """Begin to look for changes of the commands, and after what broken uploads have left."""
+        """Begin to look for changes of the commands, and after what broken uploads have left.
+
+        The rest of the code is loaded as soon as the reactor runs.
+        """
+        self._reactor.callWhenRunning(self._load_the_rest)
         if self._commands_watch is not None:
             self._commands_watch.start()
         self._sweeper.start()
+
+    def _load_the_rest(self) -> None:
+        self._in_thread(load_late_parts).addErrback(
+            lambda failure: self._log.failure("a part of the daemon is broken", failure=failure)
+        )
 
     def reconsider(self) -> None:
         """End the kept jobs that nobody may run any more."""

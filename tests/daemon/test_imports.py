@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import ast
+import sys
 from collections.abc import Iterator
 from functools import cache
+from pathlib import Path
 
 import pytest
 
+from sockserv.daemon.loading import LATE_PARTS, load_late_parts
 from tests.test_architecture import PACKAGE, ROOT
 
 
@@ -37,15 +40,32 @@ def imported_at_once(module: str) -> Iterator[str]:
                 yield from (".".join(parts[:end]) for end in range(1, len(parts) + 1))
 
 
-@cache
-def imported_at_the_start() -> frozenset[str]:
-    seen = {"sockserv.tap", "sockserv.daemon"}
+def imported_with(*modules: str) -> frozenset[str]:
+    """These modules, and all of ours that are imported when they are."""
+    seen = {*modules}
     waiting = [*seen]
     while waiting:
         new = {*imported_at_once(waiting.pop())} - seen
         seen |= new
         waiting += new
     return frozenset(seen)
+
+
+@cache
+def imported_at_the_start() -> frozenset[str]:
+    return imported_with("sockserv.tap", "sockserv.daemon")
+
+
+def imported_within_functions(path: Path) -> Iterator[str]:
+    """Modules of ours that are imported when a function of this file runs."""
+    tree = ast.parse(path.read_text(encoding="utf-8"))
+    for function in ast.walk(tree):
+        if isinstance(function, ast.FunctionDef | ast.AsyncFunctionDef):
+            for statement in ast.walk(function):
+                if isinstance(statement, ast.ImportFrom):
+                    module = statement.module or ""
+                    if module.partition(".")[0] == PACKAGE.name and path_of(module) is not None:
+                        yield module
 
 
 def test_what_listens_is_there() -> None:
@@ -71,3 +91,25 @@ def test_what_listens_is_there() -> None:
 )
 def test_what_is_used_when_somebody_asks_for_it_is_not(what: str) -> None:
     assert f"sockserv.{what}" not in imported_at_the_start()
+
+
+BY_SETTINGS = {"daemon.dialects", "server.chat_datagrams", "tls"}
+"""What is loaded at the start, where the settings ask for it."""
+
+
+@pytest.mark.parametrize("room", ["daemon", "server", "services", "trust"])
+def test_the_rest_is_loaded_right_after_the_start(room: str) -> None:
+    """Before another version can be installed in its place."""
+    loaded = imported_with("sockserv.tap", "sockserv.daemon", *LATE_PARTS)
+    late = {
+        module
+        for path in (PACKAGE / room).rglob("*.py")
+        for module in imported_within_functions(path)
+        if not module.removeprefix("sockserv.").startswith(tuple(BY_SETTINGS))
+    }
+    assert late <= loaded
+
+
+def test_all_of_it_is_there() -> None:
+    load_late_parts()
+    assert {*LATE_PARTS} <= {*sys.modules}
