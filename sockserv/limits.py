@@ -20,7 +20,7 @@ class Limits:
     `max_calls * (2 * window_bytes + max_header_bytes + 2 * send_buffer_bytes) + window_growth_bytes +
     max_unsent_bytes` at most: for each call what waits to be consumed, its request, and what waits to be sent. What
     a handler keeps in its own hands comes on top. With the defaults that is 341 MiB; `max_held_bytes` is the bound for
-    all connections together.
+    all connections together, with what handlers say that they keep.
     """
 
     max_header_bytes: int = 64 * _KIB

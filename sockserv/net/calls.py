@@ -37,11 +37,14 @@ _NULL: Final = Raw(b"null")
 class IncomingCall(RunningCall, eq=False):
     """One request of the peer, for the service that answers it.
 
-    `args` is the object that the operation declared, `ended_by` what stopped its handler from outside; `allows` says
-    whether it may go on for somebody who has become another, None where nobody has said.
+    `args` is the object that the operation declared, `args_bytes` how long they were, `ended_by` what stopped its
+    handler from outside; `allows` says whether it may go on for somebody who has become another, None where nobody has
+    said.
     """
 
     args: Any = None
+    args_bytes: int = 0
+    _kept_bytes: int = 0
     ended_by: Exception | None = None
     allows: Callable[[Any], bool] | None = None
     _body: Body | None = None
@@ -93,6 +96,15 @@ class IncomingCall(RunningCall, eq=False):
         if self.whole_body:
             return len(self.whole_body)
         return len(self.first_body) if self._body is None else self._body.waiting_bytes
+
+    @property
+    def held_bytes(self) -> int:
+        """How much of it is in memory, with its arguments and what its handler keeps."""
+        return super().held_bytes + self.args_bytes + self._kept_bytes
+
+    def keeps(self, count: int) -> None:
+        """Say how many bytes of what has come the handler keeps for now."""
+        self._kept_bytes = count
 
     @property
     def clock(self) -> IReactorTime:

@@ -238,6 +238,10 @@ class _NotedCall:
         """Say whether it may go on when its caller holds something else."""
         self.call.goes_on_while(allows)
 
+    def keeps(self, count: int) -> None:
+        """Say how many bytes of what has come it keeps for now."""
+        self.call.keeps(count)
+
     async def send(self, data: bytes, *, stream: int = 0) -> None:
         """Send the next bytes of the answer."""
         self._sent_bytes += len(data)

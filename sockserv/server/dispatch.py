@@ -94,6 +94,7 @@ class Dispatcher:
                 if operation.audit is not Audit.NEVER:
                     self._trail.refused(call, wrong, operation)
                 raise
+            call.args_bytes = memoryview(args).nbytes
             # It is a part of the header, all of which a call that lasts would keep.
             request.args = NOTHING
         else:

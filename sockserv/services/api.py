@@ -137,6 +137,12 @@ class Call(Protocol[A_co]):
         `allows` is given who the caller is then, who still has the permission. Where nothing is said, the call ends.
         """
 
+    def keeps(self, count: int) -> None:
+        """Say how many bytes of what has come the operation keeps for now: they count for all that the server holds.
+
+        For who takes much of a body before it can do anything with it. What was said last counts, until the call ends.
+        """
+
     async def send(self, data: bytes, *, stream: int = 0) -> None:
         """Send the next bytes of the answer, of any size; waits while the caller takes no more.
 

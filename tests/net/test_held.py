@@ -5,17 +5,27 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
+import attrs
 import pytest
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import Deferred, succeed
 
 from sockserv.limits import Limits
 from sockserv.net.held import held_bytes
 from sockserv.services import Call, Service, operation
 from sockserv.testing import MemoryServer, RawPeer
 from sockserv.trust import Identity
+from sockserv.trust.audit import Record
 
 ALICE, BOB = Identity("alice", frozenset({"hold"})), Identity("bob", frozenset({"hold"}))
 MOST = 100_000
+
+
+@attrs.frozen
+class What:
+    """How much of a body is kept; with `more`, which says nothing, the arguments are as long as somebody wants."""
+
+    count: int
+    more: str = ""
 
 
 class Holding(Service):
@@ -36,6 +46,13 @@ class Holding(Service):
     async def take(self, call: Call[Any]) -> None:
         """Take all of the body, and go on."""
         await call.body.read(max_bytes=10**9)
+        await Deferred()
+
+    @operation("hold.keep", args=What, permission="hold")
+    async def keep(self, call: Call[What]) -> None:
+        """Take all of the body, and keep as much of it as is wanted."""
+        await call.body.read(max_bytes=10**9)
+        call.keeps(call.args.count)
         await Deferred()
 
     @operation("hold.say", permission="hold")
@@ -113,6 +130,28 @@ def test_what_comes_with_the_request_counts(op: str, end: bool, held: int) -> No
         memory.flush()
         (peer,) = memory.server._peers
         assert held_bytes(peer) == held
+
+
+class Log:
+    """An audit log that is written at once."""
+
+    def record(self, record: Record) -> None:
+        """Take a record."""
+
+    def write(self, record: Record) -> Deferred[None]:
+        return succeed(None)
+
+
+@pytest.mark.parametrize("audit", [None, Log()], ids=["plain", "audited"])
+def test_what_a_handler_says_that_it_keeps_counts_and_its_arguments(audit: Any) -> None:
+    with MemoryServer([Holding()], audit=audit) as memory:
+        raw = memory.connect_raw(ALICE)
+        args = {"count": 7_000, "more": "x" * 20_000}
+        raw.send({"type": "open", "call": 3, "op": "hold.keep", "args": args})
+        raw.send({"type": "data", "call": 3, "end": True}, bytes(50_000))
+        memory.flush()
+        (peer,) = memory.server._peers
+        assert held_bytes(peer) == 7_000 + len('{"count":7000,"more":""}') + 20_000
 
 
 @pytest.mark.parametrize("past", [0, 1], ids=["at", "one past"])

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable
-from typing import Annotated, Any, Final
+from typing import Annotated, Any, Final, TypeVar
 
 import msgspec
 from twisted.internet.defer import Deferred
@@ -18,6 +18,8 @@ from sockserv.services.files.storing import Storing
 from sockserv.services.files.upload import Upload, Wants
 
 __all__ = ["receive"]
+
+T = TypeVar("T")
 
 _BATCH_BYTES: Final = 1024 * 1024
 """So much is written in one step, or more: a thread costs something each time."""
@@ -81,8 +83,9 @@ async def _receive_large(
                     await content.take(content.size + 1)
                 if writing is not None:
                     await writing
-                size, pieces = content.size, content.give()
-                writing = Deferred.fromCoroutine(steps.send(pieces))
+                size = content.size
+                writing = Deferred.fromCoroutine(steps.send(content.give()))
+                writing.addBoth(content.note_written)
                 if pace is not None:
                     await pace.wait_for(size, call.clock)
             if writing is not None:
@@ -102,11 +105,13 @@ class _Content:
     """The content that has come, and has not been written; what the trailer says is told to the upload."""
 
     def __init__(self, call: Call[Any], upload: Upload) -> None:
+        self._call = call
         self._body = call.body
         self._upload = upload
         self._trailer = b""
         self.pieces: list[Piece] = []
         self.size = 0
+        self._given_bytes = 0
         self._is_open = True
 
     @property
@@ -130,14 +135,22 @@ class _Content:
             if not stream:
                 self.pieces.append(piece)
                 self.size += len(piece)
+                self._call.keeps(self._given_bytes + self.size)
             else:
                 self._add_to_trailer(stream, piece)
         return bool(self.pieces)
 
     def give(self) -> list[Piece]:
-        """The pieces, which are somebody else's from now on."""
-        pieces, self.pieces, self.size = self.pieces, [], 0
+        """The pieces, to be written; `note_written` follows."""
+        pieces, self._given_bytes = self.pieces, self.size
+        self.pieces, self.size = [], 0
         return pieces
+
+    def note_written(self, result: T) -> T:
+        """The pieces that were given last are not in memory any more; gives back `result`."""
+        self._given_bytes = 0
+        self._call.keeps(self.size)
+        return result
 
     def _add_to_trailer(self, stream: int, piece: Piece) -> None:
         self._trailer += piece

@@ -185,6 +185,8 @@ class Upload:
             for piece in pieces:
                 hasher.update(piece)
             self.position = end
+            # Nothing of it is to stay in memory while more is waited for.
+            del piece, pieces
         if size is not None and self.position < size:
             raise InvalidArgument(
                 f"the content ended after {self.position} of the {size} bytes that were said",
