@@ -4,6 +4,8 @@ Invariants:
 
 1. There is one outcome, and it is told once: to the caller, to all who wait for it, and to the audit log.
 2. A caller that is gone, or has given up, ends the job, and is not waited for. The job is waited for, all the same.
+3. That it has not begun is said only of a job whose start was never asked for: what was asked for may have run before
+   anybody hears of it.
 """
 
 from __future__ import annotations
@@ -68,12 +70,14 @@ class LiveJob:
         self._limits = limits
         self._asked_at = call.clock.seconds()
         self._decision: Decision | None = None
-        # All of it, from the decision to the outcome; it is cancelled only before there is a child.
+        # All of it, from the decision to the outcome; it is cancelled only before a child was asked for.
         self._life: Deferred[None] | None = None
+        self._is_starting = False
         self._running: RunningChild | None = None
         self._begun: Awaited[None] = Awaited()
-        # Why it has ended before it began.
+        # Why it is ended before it is known to run.
         self._early_reason: KillReason | None = None
+        self._is_forced = False
         self._early_signal: int | None = None
         self._outcome: Awaited[Outcome] = Awaited()
 
@@ -130,7 +134,9 @@ class LiveJob:
             self._running.stop(reason, force=force)
         elif self._life is not None:
             self._early_reason = self._early_reason or reason
-            self._life.cancel()
+            self._is_forced = self._is_forced or force
+            if not self._is_starting:
+                self._life.cancel()
 
     def kill(self, *, force: bool) -> Deferred[Outcome]:
         """End it because somebody wants that; how it has ended then."""
@@ -140,7 +146,7 @@ class LiveJob:
     async def signal(self, number: int) -> None:
         """Send a signal to all its processes. One that has not begun yet ends by one that would end most programs."""
         if not self._begun.is_known:
-            if number in _ENDING and self._life is not None:
+            if number in _ENDING and self._life is not None and not self._is_starting:
                 self._early_signal = number
                 self._life.cancel()
                 return
@@ -177,6 +183,10 @@ class LiveJob:
             self._running = RunningChild(
                 self._call, child, decision, self._limits, on_gone=start.leave
             )
+            if self._early_reason is not None:
+                self._running.stop(self._early_reason, force=self._is_forced)
+            if self._call.ended_by is not None:
+                self._running.discard()
         finally:
             self._begun.tell(None)
         return self._ended(self._running, await self._running.see_through())
@@ -189,6 +199,7 @@ class LiveJob:
             if has_waited:
                 # The rules may be others by now, and a path may lead elsewhere.
                 decision = self._decision = await start.decide()
+            self._is_starting = True
             return decision, await start.spawn(decision)
         except BaseException:
             start.leave()

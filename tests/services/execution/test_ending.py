@@ -313,17 +313,52 @@ class TestBeforeItRuns:
     def test_killed_while_it_starts(self) -> None:
         with LiveServer(delay_seconds=5) as server:
             running = server.begin("sleep", job="a")
-            server.call("kill", {"job": "a"})
+            answers = server.ask("kill", {"job": "a"})
+            server.memory.advance(4)
+            # It may run already: nobody can say that it has not begun.
+            assert not running.has_ended
+            server.memory.advance(1)
             running.check("killed(cancelled)")
-            server.memory.advance(5)
-            assert not server.spawner.started
+            (killed,) = answers
+            assert (killed["signal"], killed.get("message", "")) == ("INT", "")
             server.run("true", max_seconds=5).check("exited(0)")
 
-    def test_a_signal_that_ends_most_programs_ends_it(self) -> None:
+    def test_killed_by_force_while_it_starts(self) -> None:
+        with LiveServer({"tidy": tidy}, delay_seconds=5) as server:
+            running = server.begin("tidy", job="a")
+            server.ask("kill", {"job": "a"})
+            server.ask("kill", {"job": "a", "force": True})
+            server.memory.advance(5)
+            running.check("killed(cancelled)")
+            assert running.outcome is not None
+            assert running.outcome.signal == "KILL"
+
+    def test_a_caller_who_gives_up_while_it_starts(self) -> None:
+        with LiveServer(
+            {"chatty": prints(b"x" * 10_000)}, delay_seconds=5, audit=(log := Log())
+        ) as server:
+            running = server.begin("chatty")
+            running.call.cancel()
+            server.memory.advance(10)
+            assert log.ends("exec.run") == [("cancelled", "any", "killed(cancelled)")]
+
+    def test_a_signal_that_ends_most_programs_ends_one_that_waits_for_room(self) -> None:
+        with LiveServer(max_jobs=1) as server:
+            server.begin("sleep", job="first")
+            second = server.begin("sleep", job="second")
+            server.call("signal", {"job": "second", "signal": "INT"})
+            second.check("signalled(INT)")
+            assert len(server.spawner.started) == 1
+
+    @pytest.mark.parametrize("signal", ["INT", "KILL"])
+    def test_a_signal_while_it_starts_waits_for_it(self, signal: str) -> None:
         with LiveServer(delay_seconds=5) as server:
             running = server.begin("sleep", job="a")
-            server.call("signal", {"job": "a", "signal": "INT"})
-            running.check("signalled(INT)")
+            server.ask("signal", {"job": "a", "signal": signal})
+            server.memory.advance(4)
+            assert not running.has_ended
+            server.memory.advance(1)
+            running.check(f"signalled({signal})")
 
     def test_another_one_waits_for_it(self) -> None:
         async def wait_for_it(process: ScriptedProcess) -> int:
