@@ -20,6 +20,9 @@ _UNSEEN: Final = frozenset({"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"})
 _JOINERS: Final = frozenset("\u200c\u200d")
 """Which some scripts, and many emoji, cannot be written without."""
 
+_BLANK: Final = frozenset("\u115f\u1160\u2800\u3164\uffa0")
+"""Letters and a symbol that are as wide as others, and show nothing."""
+
 _MAX_SUFFIX_BYTES: Final = 32
 
 
@@ -32,15 +35,23 @@ def offered_name(name: str) -> str:
         raise RefusedName(
             "a file is offered by a name, without folders", details={"path": name[:MAX_NAME_BYTES]}
         )
-    if not name.strip() or any(
-        unicodedata.category(character) in _UNSEEN and character not in _JOINERS
-        for character in name
-    ):
+    if not any(map(_shows_itself, name)) or any(map(_is_unseen, name)):
         raise RefusedName(
             f"{name!r}: a file that is offered has a name of characters that can be seen",
             details={"path": name},
         )
     return name
+
+
+def _shows_itself(character: str) -> bool:
+    """Whether it can be seen without others around it, as no space, joiner or mark can."""
+    return unicodedata.category(character)[0] in "LNPS"
+
+
+def _is_unseen(character: str) -> bool:
+    if character in _JOINERS:
+        return False
+    return character in _BLANK or unicodedata.category(character) in _UNSEEN
 
 
 def path_in_inbox(name: str) -> str:

@@ -3,6 +3,7 @@
 - Nothing that is there is replaced: the second `report.pdf` becomes `report (2).pdf`.
 - It is the receiver's folder that has to have room, and the sender's rate that counts.
 - A sender that has not heard how it has ended asks, and does not send the same file twice.
+- However long it takes to come: what either of them may do when all of it is there decides.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ import os
 from collections import OrderedDict
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
+from functools import partial
 from threading import Lock
 from typing import Any, Final
 
@@ -19,6 +21,7 @@ import attrs
 from sockserv.errors import InvalidArgument, PermissionDenied
 from sockserv.files.arguments import NEVER, OfferArguments, OfferedArguments, PutArguments
 from sockserv.files.errors import (
+    Changed,
     Exists,
     FilesDenied,
     FilesError,
@@ -33,6 +36,7 @@ from sockserv.files.names import is_reserved
 from sockserv.files.offers import numbered_name, offered_name, path_in_inbox
 from sockserv.files.status import etag_of
 from sockserv.services.api import Call
+from sockserv.services.files.folders import Folder
 from sockserv.services.files.putting import receive
 from sockserv.services.files.quota import Quota
 from sockserv.services.files.steps import run_all
@@ -103,6 +107,7 @@ class Offers:
             name=args.name,
             max_files=self._max_files,
             publishing=self._publishing,
+            check_again=partial(self._check_again, call, args.to, way.receiver.folder),
         )
         with _told_to_the_sender(args.to):
             stored = await receive(call, upload, way.sender.pace, way.receiver.storing)
@@ -136,20 +141,10 @@ class Offers:
         """Whether the caller may send a file of this name to somebody, and what it needs."""
         sender = self._store.share_of(call.identity)
         sender.folder.check_adding()
-        if not call.identity.may(_CHAT):
-            raise PermissionDenied(
-                "to send somebody a file you need the permission to chat", details={"to": to}
-            )
+        _check_sender(call.identity, to)
         path = path_in_inbox(offered_name(name))
-        identity = self._identity_of(to)
-        if identity is None or not identity.may(_CHAT):
-            raise NoReceiver(f"there is nobody called {to} to send a file to", details={"to": to})
-        try:
-            receiver = self._store.share_of(identity)
-        except FilesDenied:
-            raise _takes_none(to) from None
-        if not receiver.folder.has_inbox:
-            raise _takes_none(to)
+        identity = self._receiver(to)
+        receiver = self._store.share_of(identity)
         if call.identity.files is not None:
             call.note(rule=f"{sender.folder.rule}, {_CHAT}")
         return _Way(
@@ -159,6 +154,25 @@ class Offers:
             path=path,
             partial=self._store.partials.name(call.identity.name, name, upload),
         )
+
+    def _receiver(self, to: str) -> Identity:
+        """Somebody who takes files. Raises `NoReceiver`."""
+        identity = self._identity_of(to)
+        if identity is None or not identity.may(_CHAT):
+            raise NoReceiver(f"there is nobody called {to} to send a file to", details={"to": to})
+        try:
+            folder = self._store.folder_of(identity)
+        except FilesDenied:
+            raise _takes_none(to) from None
+        if not folder.has_inbox:
+            raise _takes_none(to)
+        return identity
+
+    def _check_again(self, call: Call[Any], to: str, folder: Folder) -> None:
+        """Whether a file may still come into this folder. Raises what `take` raises at its beginning, and `Changed`."""
+        _check_sender(call.identity, to)
+        if self._store.folder_of(self._receiver(to)).place != folder.place:
+            raise Changed(f"{to} has another folder by now: send it again", details={"to": to})
 
 
 class KnownOffers:
@@ -184,12 +198,14 @@ class KnownOffers:
 class _OfferedUpload(Upload):
     """A file on its way into an inbox.
 
-    `publishing` is held by who takes a name in one; `taken_name` is the one taken.
+    `publishing` is held by who takes a name in one; `taken_name` is the one taken. `check_again` raises why it may not
+    come any more; it is called in a thread.
     """
 
     name: str
     max_files: int
     publishing: Lock
+    check_again: Callable[[], None]
     taken_name: str = ""
 
     def _look_at_target(self, name: str, parent: int) -> os.stat_result | None:
@@ -199,6 +215,7 @@ class _OfferedUpload(Upload):
         return None
 
     def _take_name(self, name: str, parent: int) -> None:
+        self.check_again()
         with self.publishing:
             self._unfinished(parent)
             for number in range(1, self.max_files + 2):
@@ -261,6 +278,13 @@ def _told_to_the_sender(to: str) -> Iterator[None]:
         raise QuotaExceeded(f"{to} has no room for it", details={"to": to}) from error
     except (NotFound, NotADirectory) as error:
         raise _takes_none(to) from error
+
+
+def _check_sender(identity: Identity, to: str) -> None:
+    if not identity.may(_CHAT):
+        raise PermissionDenied(
+            "to send somebody a file you need the permission to chat", details={"to": to}
+        )
 
 
 def _takes_none(to: str) -> FilesError:

@@ -58,9 +58,13 @@ class Store:
         self.partials = Partials(now_ns=now_ns)
         self.digests = DigestCache(now_ns=now_ns)
 
+    def folder_of(self, identity: Identity) -> Folder:
+        """The folder of an identity; may be asked from any thread. Raises `FilesDenied` when it has none."""
+        return self._folders.of(identity)
+
     def share_of(self, identity: Identity) -> Share:
         """What an identity has. Raises `FilesDenied` when that is nothing."""
-        folder = self._folders.of(identity)
+        folder = self.folder_of(identity)
         is_owner = EVERYTHING in identity.permissions
         limit = None if is_owner else self._quota_bytes
         rate = None if is_owner else self._rate_bytes_per_second

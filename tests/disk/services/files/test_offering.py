@@ -11,6 +11,7 @@ import pytest
 
 from sockserv.errors import InvalidArgument, PermissionDenied
 from sockserv.files.errors import (
+    Changed,
     DigestMismatch,
     NoReceiver,
     QuotaExceeded,
@@ -282,6 +283,54 @@ def test_offers_are_known_for_a_while() -> None:
     for one in (*offers[:2], offers[0], offers[2]):
         known.add((one.path,), one)
     assert [known.get((path,)) for path in "abc"] == [offers[0], None, offers[2]]
+
+
+LATER: dict[str, tuple[Identity, type[Exception]]] = {
+    "the sender may not chat": (person("alice", chats=False), PermissionDenied),
+    "the receiver may not chat": (person("bob", chats=False), NoReceiver),
+    "the receiver takes none": (person("bob", inbox=False), NoReceiver),
+    "the receiver has no folder": (person("bob", None), NoReceiver),
+    "the receiver has another folder": (person("bob", root="another"), Changed),
+}
+
+
+@pytest.mark.parametrize("size", [50_000, 2_000_000], ids=["small", "large"])
+@pytest.mark.parametrize("what", LATER)
+def test_what_may_not_come_any_more_when_it_is_there(tmp_path: Path, what: str, size: int) -> None:
+    somebody, error = LATER[what]
+    people = dict(PEOPLE)
+    with FilesServer(tmp_path, identity_of=people.get) as files:
+        content = bytes(size)
+        call = begin(files, content, size // 2, upload="u")
+        people[somebody.name] = somebody
+        login = ALICE if somebody.name == "alice" else None
+        files.memory.server.reconsider(lambda who: somebody if who == login else who)
+        files.memory.flush()
+
+        async def send_the_rest() -> Any:
+            await call.send(content[size // 2 :])
+            await call.send(b'{"digest": "%s"}' % digest(content).encode(), stream=1)
+            call.end()
+            return await call.result()
+
+        with pytest.raises(error):
+            files.memory.run(send_the_rest())
+        assert not [name for name in files.names() if "inbox/" in name]
+
+
+def test_what_is_changed_otherwise_does_not_matter(tmp_path: Path) -> None:
+    people = dict(PEOPLE)
+    with FilesServer(tmp_path, identity_of=people.get) as files:
+        call = begin(files, BIG, 1000, upload="u")
+        people["bob"] = Identity("bob", BOB.permissions | {"exec"}, files=BOB.files)
+
+        async def send_the_rest() -> Any:
+            await call.send(BIG[1000:])
+            await call.send(b'{"digest": "%s"}' % digest(BIG).encode(), stream=1)
+            call.end()
+            return await call.result()
+
+        assert files.memory.run(send_the_rest())["path"] == "inbox/report.pdf"
 
 
 def test_where_nobody_is_known(tmp_path: Path) -> None:
