@@ -41,9 +41,9 @@ class JoinArguments:
     """A device that wants to chat; the call is its session, and lasts until either side ends it.
 
     `rooms` are those that it is in. `after` is the id of the last message that it has seen, from which on it gets all
-    others; None for what is new from now on, and the mail that none of its identity's devices has had. With
-    `datagrams` it would like to have the session over UDP. Without `mail` what is said to its identity is not for it,
-    and stays mail.
+    others; None for what is new from now on. The mail that none of its identity's devices has acknowledged comes in
+    both cases, also what is below `after`. With `datagrams` it would like to have the session over UDP. Without `mail`
+    what is said to its identity is not for it, and stays mail.
     """
 
     device: _Device

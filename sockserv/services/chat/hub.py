@@ -109,7 +109,8 @@ class Hub:
         known = await self._in_thread(self._look_up, name, device.name, keys)
         next_number, received, newest, unread = known
         first = received if device.takes_mail else newest
-        device.cursor = first if after is None else after
+        # Below `after` there may be mail that it has not had: its last session may have ended before that came.
+        device.cursor = first if after is None else min(first, after)
         start = newest if after is None else after
         new = self._be_there(device, keys, after=start, received=received)
         device.notify(

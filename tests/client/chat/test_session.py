@@ -15,7 +15,7 @@ from sockserv.client import Client
 from sockserv.client.chat import MailNotTaken, RoomSession, SentMessage, Session, Talk
 from sockserv.client.chat.waiting import MAX_UNREAD, Waiting
 from sockserv.errors import AuthenticationFailed, ConnectError, ConnectionEnded
-from sockserv.testing import Link
+from sockserv.testing import Link, RandomSizes
 from tests.services.chat.talking import HubInMemory, somebody
 
 T = TypeVar("T")
@@ -175,6 +175,23 @@ class TestOneConnection:
         assert heard == [str(number) for number in range(count)]
         assert texts(hub, room) == ["in his time"]
         assert session.last_id == 2 * count + 1
+        running.cancel()
+
+    def test_a_connection_that_breaks_before_the_mail(self, hub: HubInMemory) -> None:
+        alice = join(hub, "alice", "@bob")
+        result(hub, alice.say("mail"))
+        session = Session()
+        place = session.place("@alice")
+        place.messages()
+        broken = Link(fragments=RandomSizes(1, max_bytes=8))
+        session.joined().addCallback(lambda _: broken.cut())
+        for link in (broken, Link()):
+            client = hub.memory.connect(somebody("bob"), link=link)
+            running = Deferred.fromCoroutine(session.run(client))
+            running.addErrback(lambda failure: None)
+            hub.memory.flush()
+        result(hub, alice.say("more"))
+        assert texts(hub, place) == ["mail", "more"]
         running.cancel()
 
     def test_leaving(self, hub: HubInMemory) -> None:
