@@ -302,9 +302,9 @@ class Session:
     def _take_joined(self, joined: Joined) -> None:
         self._is_joined = self.was_joined = True
         self.identity = joined.identity
-        if self._first_id is None:
-            # From here on nothing may be missed.
-            self._first_id = joined.last_id
+        if self._first_id is None or joined.last_id < max(self._first_id, self._given):
+            # From here on nothing may be missed. In the second case the hub has forgotten what it had, and counts anew.
+            self._first_id, self._given = joined.last_id, 0
         for room in joined.rooms:
             self._have_entered(room.name).members = set(room.members)
         # These were asked for since.

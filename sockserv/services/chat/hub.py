@@ -108,10 +108,10 @@ class Hub:
         await deferLater(self._clock, self.members.seconds_too_early(name, self._clock.seconds()))
         known = await self._in_thread(self._look_up, name, device.name, keys)
         next_number, received, newest, unread = known
-        first = received if device.takes_mail else newest
-        # Below `after` there may be mail that it has not had: its last session may have ended before that came.
-        device.cursor = first if after is None else min(first, after)
-        start = newest if after is None else after
+        # Who has seen a later message has it from before all was forgotten here.
+        start = newest if after is None else min(after, newest)
+        # Below that there may be mail which it has not had: its last session may have ended before that came.
+        device.cursor = min(received, start) if device.takes_mail else start
         new = self._be_there(device, keys, after=start, received=received)
         device.notify(
             Joined(

@@ -194,6 +194,27 @@ class TestOneConnection:
         assert texts(hub, place) == ["mail", "more"]
         running.cancel()
 
+    def test_a_hub_that_has_forgotten_everything(self, hub: HubInMemory) -> None:
+        session = Session()
+        room = session.place("lobby")
+        room.messages()
+        entered = session.enter("lobby")
+        heard: list[list[str]] = []
+        with HubInMemory() as other:
+            for each, count in ((hub, 5), (other, 2)):
+                alice = join(each, "alice")
+                result(each, alice.say("before"))
+                client = each.memory.connect(somebody("bob"))
+                running = Deferred.fromCoroutine(session.run(client))
+                running.addErrback(lambda failure: None)
+                each.memory.flush()
+                for number in range(count):
+                    result(each, alice.say(str(number)))
+                heard.append(texts(each, room))
+                running.cancel()
+        result(hub, entered)
+        assert heard == [["0", "1", "2", "3", "4"], ["0", "1"]]
+
     def test_leaving(self, hub: HubInMemory) -> None:
         alice, bob = join(hub, "alice"), join(hub, "bob")
         bob.leave()
