@@ -207,8 +207,8 @@ def test_a_small_log_rotates_under_load(audited: Audited, tmp_path: Path) -> Non
         for _ in range(1000):
             client.receive()
             open_change(client)
-    report = audited.verified()
-    assert report.files == 5
+    # Changes that were under way may rotate it once more: then there is one too many for a moment.
+    until(lambda: audited.verified().files == 5)
     assert audited.folder.numbers()[0] > 1
     assert audited.command("audit", "verify").returncode == 0
 
