@@ -1,8 +1,8 @@
 """How many bytes may be below a folder, those that are still on their way among them.
 
 What is there is measured by going through the tree, now and then; in between, what uploads add is added. Nothing is
-subtracted: before somebody is refused, the tree is measured again, if it may have less by now. So what is wrong is
-wrong on the safe side, however many calls add and remove at the same time.
+subtracted: before somebody is refused, the tree is measured again, if it may have less by now, and was not measured
+just before. So what is wrong is wrong on the safe side, however many calls add and remove at the same time.
 """
 
 from __future__ import annotations
@@ -25,6 +25,9 @@ _MIN_AGE_SECONDS: Final = 1.0
 _MAX_AGE_SECONDS: Final = 60.0
 _SHARE: Final = 20
 """Measuring takes at most this part of the time, once for `_SHARE`."""
+
+_SHARE_AFTER_REMOVAL: Final = 4
+"""The same where there may be less than was measured: whoever waits for it has a thread that others need."""
 
 _AHEAD_BYTES: Final = 16 * 1024 * 1024
 """An upload of unknown size reserves so much more each time."""
@@ -87,10 +90,7 @@ class Quota:
         with self._lock:
             if self._is_older_than(max(_MAX_AGE_SECONDS, _SHARE * self._took_seconds)):
                 self._measure_again()
-            if self._used + self._reserved + count > limit and (
-                self._has_shrunk
-                or self._is_older_than(max(_MIN_AGE_SECONDS, _SHARE * self._took_seconds))
-            ):
+            if self._used + self._reserved + count > limit and self._may_have_changed():
                 self._measure_again()
             used = self._used + self._reserved
             if used + count > limit:
@@ -107,7 +107,7 @@ class Quota:
     def used(self) -> int:
         """How many bytes are used, or on their way."""
         with self._lock:
-            if self._has_shrunk or self._is_older_than(_MIN_AGE_SECONDS):
+            if self._may_have_changed():
                 self._measure_again()
             return self._used + self._reserved
 
@@ -115,6 +115,12 @@ class Quota:
         with self._lock:
             self._reserved -= reservation.reserved_bytes
             self._used += reservation.kept_bytes
+
+    def _may_have_changed(self) -> bool:
+        """Whether there may be something else than was measured, and time to measure again."""
+        if self._has_shrunk:
+            return self._is_older_than(_SHARE_AFTER_REMOVAL * self._took_seconds)
+        return self._is_older_than(max(_MIN_AGE_SECONDS, _SHARE * self._took_seconds))
 
     def _is_older_than(self, seconds: float) -> bool:
         return self._measured_at is None or self._seconds() - self._measured_at >= seconds

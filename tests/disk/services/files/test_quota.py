@@ -165,6 +165,28 @@ class TestMeasuring:
             seconds[0] += 10
         assert times == [0.0, 210.0]
 
+    @pytest.mark.parametrize("ask", ["reserve", "used"])
+    def test_nor_oftener_for_who_says_that_there_is_less(self, ask: str) -> None:
+        """Each waits for it in a thread, of which all others have need, too."""
+        seconds = [0.0]
+        times = []
+
+        def measure() -> int:
+            times.append(seconds[0])
+            seconds[0] += 10
+            return 100
+
+        quota = Quota(100, measure, seconds=lambda: seconds[0])
+        for _ in range(100):
+            quota.shrink()
+            if ask == "used":
+                assert quota.used() == 100
+            else:
+                with pytest.raises(QuotaExceeded):
+                    quota.reserve(1)
+            seconds[0] += 1
+        assert times == [0.0, 50.0, 100.0]
+
     def test_who_is_refused_often_does_not_have_it_done_often(self) -> None:
         sizes, seconds = [100] * 20, [0.0]
         quota = self.quota(sizes, seconds)
