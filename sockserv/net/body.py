@@ -64,20 +64,23 @@ class Body:
         return None if taken is None else (taken[0], bytes(taken[1]))
 
     async def take_view(self) -> tuple[int, Piece] | None:
-        """The same as `take`, but a large piece may be a view of what has come, of which nothing is copied."""
+        """The same as `take`, but a large piece may be a view of what has come, of which nothing is copied.
+
+        All that came with it, twice its size at most, stays in memory as long as any part of the view.
+        """
         return self._pop() or await self._take()
 
-    async def take_all(self) -> list[tuple[int, Piece]] | None:
-        """All pieces that have come by now, at least one, each as `take_view` gives it; None at the end.
+    async def take_all(self) -> list[tuple[int, bytes]] | None:
+        """All pieces that have come by now, at least one, each as `take` gives it; None at the end.
 
         Credit is given for all of them at once: for who takes them to a thread, while more come.
         """
-        taken = await self.take_view()
+        taken = await self.take()
         if taken is None:
             return None
         pieces = [taken]
-        while (taken := self._pop()) is not None:
-            pieces.append(taken)
+        while (more := self._pop()) is not None:
+            pieces.append((more[0], bytes(more[1])))
         return pieces
 
     async def read(self, *, max_bytes: int) -> bytes:

@@ -72,9 +72,13 @@ class Body(Protocol):
         """The next piece with the number of its stream; None at the end."""
 
     async def take_view(self) -> tuple[int, Piece] | None:
-        """The same, but a large piece may be a view of what has come, of which nothing is copied."""
+        """The same, but a large piece may be a view of what has come, of which nothing is copied.
 
-    async def take_all(self) -> list[tuple[int, Piece]] | None:
+        All that came with it, twice its size at most, stays in memory as long as any part of the view: who keeps a
+        little of it makes that `bytes`. In tests in memory most pieces are too small to be views.
+        """
+
+    async def take_all(self) -> list[tuple[int, bytes]] | None:
         """All pieces that have come by now, at least one; None at the end. For who takes them to a thread."""
 
     def listen(self, on_news: Callable[[], None]) -> None:

@@ -99,15 +99,14 @@ def test_the_order_within_a_stream_is_always_kept(seed: int) -> None:
 def test_a_view_is_given_to_nobody_who_has_not_asked_for_it() -> None:
     view = memoryview(b"much of what has come " * 300)
     body = make_body()
-    body.feed(0, view)
-    body.feed(1, view)
-    body.feed(0, view)
-    body.feed(0, view)
+    for stream in (0, 1, 0, 0, 1, 0):
+        body.feed(stream, view)
     body.listen(lambda: None)
     assert now(body.take_view())[1] is view
     taken = [now(body.take())[1], now(body.__anext__()), body.next_piece()]
-    assert taken == [bytes(view)] * 3
-    assert [type(piece) for piece in taken] == [bytes] * 3
+    taken += [piece for _, piece in now(body.take_all())]
+    assert taken == [bytes(view)] * 5
+    assert [type(piece) for piece in taken] == [bytes] * 5
     poured: list[tuple[int, bytes]] = []
     body.pour(lambda stream, piece: poured.append((stream, piece)))
     body.feed(3, view)
