@@ -211,6 +211,10 @@ class IncomingCall(RunningCall, eq=False):
         if self._running is not None:
             self._running.cancel()
         if self.is_ended:
+            # The handler may take long to end, and nothing bounds how many do.
+            self.first_body = b""
+            if self.whole_body:
+                self.whole_body = b""
             # Somebody else than the handler may be sending.
             self._wake_senders()
 

@@ -89,6 +89,9 @@ class Body(Protocol):
     def next_piece(self) -> bytes | None:
         """The next piece, if one has come, else None; raises as iterating does."""
 
+    def discard(self) -> None:
+        """Let go of what was not taken: nobody will read it, or what may still come."""
+
     @property
     def is_at_end(self) -> bool:
         """Whether all of it has come, and was taken."""

@@ -110,7 +110,9 @@ class Offers:
             check_again=partial(self._check_again, call, args.to, way.receiver.folder),
         )
         with _told_to_the_sender(args.to):
-            stored = await receive(call, upload, way.sender.pace, way.receiver.storing)
+            stored = await receive(
+                call, upload, way.sender.pace, way.receiver.storing, self._store.gate
+            )
         offered = Offered(
             size=stored.size,
             etag=stored.etag,

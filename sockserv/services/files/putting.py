@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable
-from typing import Annotated, Any, Final, TypeVar
+from collections.abc import Awaitable, Sequence
+from typing import Annotated, Any, Final
 
 import msgspec
 from twisted.internet.defer import Deferred
@@ -12,14 +12,13 @@ from sockserv.errors import InvalidArgument
 from sockserv.files.facts import Stored
 from sockserv.services.api import Call, Piece
 from sockserv.services.files.download import SMALL_BYTES
+from sockserv.services.files.gate import Gate
 from sockserv.services.files.pace import Pace
 from sockserv.services.files.steps import Steps
 from sockserv.services.files.storing import Storing
 from sockserv.services.files.upload import Upload, Wants
 
 __all__ = ["receive"]
-
-T = TypeVar("T")
 
 _BATCH_BYTES: Final = 1024 * 1024
 """So much is written in one step, or more: a thread costs something each time."""
@@ -39,13 +38,13 @@ class _Trailer(msgspec.Struct, forbid_unknown_fields=True):
 
 
 def receive(
-    call: Call[Any], upload: Upload, pace: Pace | None, storing: Storing
+    call: Call[Any], upload: Upload, pace: Pace | None, storing: Storing, gate: Gate
 ) -> Awaitable[Stored]:
     """Store the file that a call sends. Raises what `Upload.steps` raises.
 
     A small file costs one turn in a thread, or less: those that wait share one. Of a large one two batches are in
     memory: one is taken, as large as it gets up to a bound, while the other is written. When the call breaks off, what
-    has come is written before it is let go.
+    has come is written before it is let go, unless as much is being written as may be.
     """
     args = upload.args
     if args.offset <= SMALL_BYTES:  # what was kept is to be read again
@@ -55,7 +54,7 @@ def receive(
             return storing.store(call, upload, [body] if body else [])
         if args.size is not None and args.size - args.offset <= SMALL_BYTES:
             return _receive_small(call, upload, pace, storing)
-    return _receive_large(call, upload, _Content(call, upload), pace)
+    return _receive_large(call, upload, _Content(call, upload), pace, gate)
 
 
 async def _receive_small(
@@ -70,13 +69,13 @@ async def _receive_small(
 
 
 async def _receive_large(
-    call: Call[Any], upload: Upload, content: _Content, pace: Pace | None
+    call: Call[Any], upload: Upload, content: _Content, pace: Pace | None, gate: Gate
 ) -> Stored:
     async with Steps(call.in_thread, upload.alone()) as steps:
-        while await steps.next() is Wants.A_TURN:
-            pass
         writing: Deferred[Wants | None] | None = None
         try:
+            while await steps.next() is Wants.A_TURN:
+                pass
             while await content.take(_BATCH_BYTES):
                 # The sender goes on meanwhile.
                 while writing is not None and not writing.called and content.has_room:
@@ -84,18 +83,22 @@ async def _receive_large(
                 if writing is not None:
                     await writing
                 size = content.size
-                writing = Deferred.fromCoroutine(steps.send(content.give()))
-                writing.addBoth(content.note_written)
+                await gate.enter(size)
+                writing = gate.write(size, content.written_by(steps))
                 if pace is not None:
                     await pace.wait_for(size, call.clock)
             if writing is not None:
                 await writing
         except Exception:
+            # To close the upload takes a thread, and who waits for that is to keep nothing.
+            call.body.discard()
             if writing is not None:
                 # It is waited for below, in its turn.
                 writing.addErrback(lambda _: None)
-            if content.pieces and steps.is_open:
-                await steps.send(content.give())
+            if content.pieces and steps.is_open and gate.has_room(content.size):
+                size = content.size
+                await gate.enter(size)
+                await gate.write(size, content.written_by(steps))
             raise
         await steps.send(())
         return steps.result
@@ -140,17 +143,17 @@ class _Content:
                 self._add_to_trailer(stream, piece)
         return bool(self.pieces)
 
-    def give(self) -> list[Piece]:
-        """The pieces, to be written; `note_written` follows."""
+    async def written_by(self, steps: Steps[Wants, Sequence[Piece], Stored]) -> Wants | None:
+        """Have the pieces written, which are not in memory any more then; gives what the upload wants next."""
         pieces, self._given_bytes = self.pieces, self.size
         self.pieces, self.size = [], 0
-        return pieces
-
-    def note_written(self, result: T) -> T:
-        """The pieces that were given last are not in memory any more; gives back `result`."""
-        self._given_bytes = 0
-        self._call.keeps(self.size)
-        return result
+        try:
+            writing = steps.send(pieces)
+            del pieces
+            return await writing
+        finally:
+            self._given_bytes = 0
+            self._call.keeps(self.size)
 
     def _add_to_trailer(self, stream: int, piece: Piece) -> None:
         self._trailer += piece

@@ -116,7 +116,7 @@ class Files(Service):
             digests=self._store.digests,
             digest=args.digest,
         )
-        return receive(call, upload, share.pace, share.storing)
+        return receive(call, upload, share.pace, share.storing, self._store.gate)
 
     @operation("files.partial", args=PartialArguments, permission="files", audit=Audit.READS)
     async def partial(self, call: Call[PartialArguments]) -> Kept:

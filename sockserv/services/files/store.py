@@ -10,6 +10,7 @@ import attrs
 from sockserv.files.offers import INBOX
 from sockserv.services.files.cache import DigestCache
 from sockserv.services.files.folders import Folder, Folders
+from sockserv.services.files.gate import Gate
 from sockserv.services.files.pace import Pace
 from sockserv.services.files.partials import Partials
 from sockserv.services.files.quota import Quota, measure
@@ -57,6 +58,7 @@ class Store:
         self._paces: dict[str, Pace] = {}
         self.partials = Partials(now_ns=now_ns)
         self.digests = DigestCache(now_ns=now_ns)
+        self.gate = Gate()
 
     def folder_of(self, identity: Identity) -> Folder:
         """The folder of an identity; may be asked from any thread. Raises `FilesDenied` when it has none."""
