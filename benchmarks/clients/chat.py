@@ -101,6 +101,11 @@ class Talk:
 
 async def _run(plan: ChatPlan) -> dict[str, float]:
     talk = Talk(plan)
+    alone = own_memory_bytes(plan.server_pid)
+    if plan.idle_seconds:
+        # With whom the store of the messages is opened, which is none of the others' doing.
+        await talk.device()
+        await deferLater(CLOCK, 2.0)
     memory = own_memory_bytes(plan.server_pid)
     await talk.start()
     if plan.idle_seconds:
@@ -110,6 +115,7 @@ async def _run(plan: ChatPlan) -> dict[str, float]:
         await deferLater(CLOCK, plan.idle_seconds)
         sent = _datagrams() - before
         return {
+            "bytes_of_first": memory - alone,
             "bytes_each": used / plan.listeners,
             "datagrams_per_second_each": sent / plan.idle_seconds / plan.listeners,
         }
